@@ -1,0 +1,116 @@
+//! Job `alerts`: `access-rollups` runs through the SmartModule `access-anomaly`, and its alerts go to
+//! `access_alerts`.
+//!
+//! # Delivery
+//! Alerts have deterministic ids and replace themselves, so they are written the moment they come. Whenever the
+//! module hands out its state, alerts, state and position are written in one transaction; after a crash the module
+//! starts again from that state at that position, and gives the same alerts again.
+
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result, bail, ensure};
+use domain::CODE_HASH;
+use domain::bson::{Element, documents, elements};
+use domain::wire::AlertsFrame;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Document, RawDocument, doc};
+use runtime::Output;
+
+use crate::checkpoint::Checkpoint;
+use crate::schema::ALERTS;
+use crate::write::{Retry, update};
+use crate::{Sink, module, rollups};
+
+/// Runs for ever.
+///
+/// # Errors
+/// When the topic or MongoDB fails for good, or the module meets what it cannot go on from.
+pub async fn run(sink: &Sink) -> Result<()> {
+    let state = sink.rollups.state().await?;
+    let bounds = *state.partitions.first().context("access-rollups has no partition")?;
+    let (checkpoint, document) =
+        Checkpoint::load(&sink.database, "alerts|access-rollups", &state.id, 0, bounds.start).await?;
+    let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
+    let detector_state = document.get_binary_generic("state").map(Clone::clone).unwrap_or_default();
+    sink.progress.alerts_next.store(next, Ordering::Release);
+    sink.progress.alerts_checkpoint.store(next, Ordering::Release);
+    let mut anomaly = module("access-anomaly", &sink.modules.anomaly, sink.params.anomaly.clone());
+    anomaly.accumulator = Some(detector_state);
+    let mut stream = sink.rollups.open(0, next, vec![anomaly]).await?;
+    let mut job = Alerts { sink, checkpoint, next, saved: next };
+    loop {
+        let output = stream.next().await?;
+        job.take(&output).await?;
+        sink.progress.alerts_next.store(job.next, Ordering::Release);
+    }
+}
+
+struct Alerts<'a> {
+    sink: &'a Sink,
+    checkpoint: Checkpoint,
+    /// First offset that is not worked off.
+    next: u64,
+    /// First offset that is not covered by the checkpoint.
+    saved: u64,
+}
+
+impl Alerts<'_> {
+    async fn take(&mut self, output: &Output) -> Result<()> {
+        let [value] = output.values.as_slice() else { bail!("access-anomaly gave {} records", output.values.len()) };
+        let frame = AlertsFrame::decode(value)?;
+        ensure!(
+            frame.code_hash == CODE_HASH,
+            "the SmartModule access-anomaly was built from other sources than this sink; deploy that of this version"
+        );
+        ensure!(frame.fault.is_empty(), "access-anomaly cannot go on: {}", frame.fault);
+        ensure!(
+            frame.base_offset == self.next,
+            "access-rollups lacks the frames from {}: the next batch begins at {}",
+            self.next,
+            frame.base_offset
+        );
+        let alerts = documents(frame.alerts).map(replacement).collect::<Result<Vec<_>>>()?;
+        self.count_opened(frame.alerts);
+        if frame.state.is_empty() {
+            self.write(alerts).await?;
+        } else {
+            let state = Binary { subtype: BinarySubtype::Generic, bytes: frame.state.to_vec() };
+            let fields = doc! { "state": state, "at": mongodb::bson::DateTime::now() };
+            let to = frame.last_offset + 1;
+            self.checkpoint.commit(&self.sink.progress, (self.saved, to), fields, &[(ALERTS, alerts)]).await?;
+            self.saved = to;
+            self.sink.progress.alerts_checkpoint.store(to, Ordering::Release);
+            rollups::trim(self.sink, to, self.sink.progress.rollups_next.load(Ordering::Acquire)).await?;
+        }
+        self.next = frame.last_offset + 1;
+        Ok(())
+    }
+
+    async fn write(&self, alerts: Vec<Document>) -> Result<()> {
+        let mut retry = Retry::new(&self.sink.progress, "store alerts");
+        while let Err(error) = update(&self.sink.database, ALERTS, alerts.clone(), None).await {
+            retry.after(error).await?;
+        }
+        retry.done();
+        Ok(())
+    }
+
+    fn count_opened(&self, alerts: &[u8]) {
+        for document in documents(alerts) {
+            let text = |key: &str| elements(document).find_map(|(found, element)| match element {
+                Element::String(text) if found == key => Some(text),
+                _ => None,
+            });
+            let Some(id) = text("_id") else { continue };
+            if self.sink.progress.count_alert(id, text("status") == Some("open")) {
+                tracing::warn!(alert = id, "{}", text("text").unwrap_or_default());
+            }
+        }
+    }
+}
+
+fn replacement(document: &[u8]) -> Result<Document> {
+    let document: Document = RawDocument::from_bytes(document)?.try_into()?;
+    let id = document.get("_id").context("an alert without an id")?.clone();
+    Ok(doc! { "q": { "_id": id }, "u": document, "upsert": true })
+}

@@ -1,0 +1,192 @@
+//! Positions in `pipeline_state`, beside the data they speak of: how far each job has come in which topic, and
+//! which incarnations of a topic there have been.
+
+use anyhow::{Context, Result, bail};
+use domain::event_id::{EPOCHS_MAX, EventId, Source};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::{ClientSession, Collection, Database};
+
+use crate::schema::{EVENTS, REJECTS, STATE};
+use crate::write::{Retry, update};
+use crate::{Progress, fatal, signed};
+
+/// The epoch of the topic `name` with the random `id`: the one it got before, or a new one.
+///
+/// # Errors
+/// When MongoDB refuses, or all epochs of this database are used up.
+pub async fn epoch(database: &Database, name: &str, id: &str) -> Result<u32> {
+    let states = states(database);
+    let key = format!("topic|{name}");
+    loop {
+        let known = states.find_one(doc! { "_id": &key }).await.context("cannot read pipeline_state")?;
+        let ids: Vec<Bson> = known.as_ref().and_then(|topic| topic.get_array("ids").ok()).cloned().unwrap_or_default();
+        if let Some(epoch) = ids.iter().position(|known| known.as_str() == Some(id)) {
+            return Ok(u32::try_from(epoch)?);
+        }
+        let epoch = u32::try_from(ids.len())?;
+        if epoch >= EPOCHS_MAX {
+            bail!("this database has seen {EPOCHS_MAX} log topics, which is all it can tell apart; use another --database");
+        }
+        // An epoch that has events although nobody registered it would lend its ids to new lines.
+        let entry = if has_events(database, epoch).await? { "taken" } else { id };
+        let grown = doc! { "$push": { "ids": entry } };
+        let unchanged = doc! { "_id": &key, "ids": { "$size": i64::from(epoch) } };
+        let pushed = if known.is_none() {
+            let first = doc! { "_id": &key, "ids": [entry] };
+            states.insert_one(first).await.map(|_| ())
+        } else {
+            states.update_one(unchanged, grown).await.map(|_| ())
+        };
+        match pushed {
+            Ok(()) => {}
+            Err(error) if error.to_string().contains("E11000") => {}
+            Err(error) => return Err(error).context("cannot write pipeline_state"),
+        }
+    }
+}
+
+async fn has_events(database: &Database, epoch: u32) -> Result<bool> {
+    let first = |epoch| Source::new(epoch, 0).and_then(|source| EventId::new(0, source, 0)).map(EventId::get);
+    let range = match first(epoch + 1) {
+        Some(end) => doc! { "$gte": first(epoch), "$lt": end },
+        None => doc! { "$gte": first(epoch) },
+    };
+    for collection in [EVENTS, REJECTS] {
+        let found = database.collection::<Document>(collection).find_one(doc! { "_id": range.clone() }).await;
+        if found.context("cannot read events")?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// One job's position in one partition of one topic, as a document with `next` and whatever the job adds.
+pub struct Checkpoint {
+    database: Database,
+    key: String,
+    /// The one session of this job's transactions, once there was one.
+    session: Option<ClientSession>,
+}
+
+/// Statements (`q`, `u`, `upsert`) for one collection.
+pub type Writes<'a> = (&'a str, Vec<Document>);
+
+impl Checkpoint {
+    /// The checkpoint of `job` in a partition of the topic with the random `id`, and its document; it begins at
+    /// `start`.
+    ///
+    /// # Errors
+    /// When MongoDB refuses.
+    pub async fn load(database: &Database, job: &str, id: &str, partition: u32, start: u64) -> Result<(Self, Document)> {
+        let key = format!("{job}|{id}|{partition}");
+        let begin = doc! { "$setOnInsert": { "next": signed(start) } };
+        let states = states(database);
+        let found = states.find_one_and_update(doc! { "_id": &key }, begin).upsert(true);
+        let found = found.return_document(ReturnDocument::After).await.context("cannot read pipeline_state")?;
+        let document = found.ok_or_else(|| fatal(format!("MongoDB gave no checkpoint {key}")))?;
+        if let Ok(session) = document.get_document("session") {
+            end_session(database, session).await;
+        }
+        Ok((Self { database: database.clone(), key, session: None }, document))
+    }
+
+    /// Moves from `from` to `to` together with `writes`, in one transaction where there are any, as often as it
+    /// takes; exactly one of many tries takes effect. `fields` are set in the checkpoint's document.
+    ///
+    /// # Errors
+    /// When the checkpoint is not at `from` (another process writes), or MongoDB refuses for good.
+    pub async fn commit(
+        &mut self,
+        progress: &Progress,
+        (from, to): (u64, u64),
+        fields: Document,
+        writes: &[Writes<'_>],
+    ) -> Result<()> {
+        let mut retry = Retry::new(progress, "store counts");
+        let mut set = fields;
+        set.insert("next", signed(to));
+        let filter = doc! { "_id": &self.key, "next": signed(from) };
+        let moved = doc! { "q": filter, "u": { "$set": set } };
+        loop {
+            match self.try_commit((from, to), &moved, writes).await {
+                Ok(true) => break,
+                Ok(false) => bail!(
+                    "the checkpoint {} is not at {from} any more: another process writes to this database from the \
+                     same topic; stop one of them",
+                    self.key
+                ),
+                Err(error) => retry.after(error).await?,
+            }
+        }
+        retry.done();
+        Ok(())
+    }
+
+    /// `Ok(false)` when the checkpoint is neither at `from` nor at `to`.
+    async fn try_commit(
+        &mut self,
+        (from, to): (u64, u64),
+        moved: &Document,
+        writes: &[Writes<'_>],
+    ) -> Result<bool, mongodb::error::Error> {
+        // An earlier try may have been committed without its answer reaching us.
+        let now = states(&self.database).find_one(doc! { "_id": &self.key }).await?;
+        let now = now.and_then(|state| state.get_i64("next").ok());
+        if now != Some(signed(from)) {
+            return Ok(now == Some(signed(to)));
+        }
+        if writes.iter().all(|(_, statements)| statements.is_empty()) {
+            return Ok(update(&self.database, STATE, vec![moved.clone()], None).await?.n == 1);
+        }
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(start_session(&self.database, &self.key).await?),
+        };
+        let done = transact(&self.database, session, moved, writes).await;
+        if !matches!(done, Ok(true))
+            && let Err(error) = session.abort_transaction().await
+        {
+            tracing::debug!(%error, "cannot abort a transaction; the server does so on the session's next one");
+        }
+        done
+    }
+}
+
+/// One transaction: the checkpoint moves first, so that a second writer is stopped before it writes.
+async fn transact(
+    database: &Database,
+    session: &mut ClientSession,
+    moved: &Document,
+    writes: &[Writes<'_>],
+) -> Result<bool, mongodb::error::Error> {
+    let options = session.start_transaction().read_concern(ReadConcern::local());
+    options.write_concern(WriteConcern::majority()).await?;
+    if update(database, STATE, vec![moved.clone()], Some(session)).await?.n != 1 {
+        return Ok(false);
+    }
+    for (collection, statements) in writes {
+        update(database, collection, statements.clone(), Some(session)).await?;
+    }
+    session.commit_transaction().await.map(|()| true)
+}
+
+/// A session whose id is written down first: a process that is killed leaves its transaction open, and the next
+/// one ends it by this id instead of waiting for a minute until the server does.
+async fn start_session(database: &Database, key: &str) -> Result<ClientSession, mongodb::error::Error> {
+    let session = database.client().start_session().await?;
+    let id = doc! { "$set": { "session": session.id().clone() } };
+    states(database).update_one(doc! { "_id": key }, id).await?;
+    Ok(session)
+}
+
+async fn end_session(database: &Database, session: &Document) {
+    let session = doc! { "id": session.get("id") };
+    if let Err(error) = database.run_command(doc! { "killSessions": [session] }).await {
+        tracing::debug!(%error, "cannot end the session of the process before");
+    }
+}
+
+fn states(database: &Database) -> Collection<Document> {
+    database.collection(STATE)
+}

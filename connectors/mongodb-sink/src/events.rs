@@ -1,0 +1,328 @@
+//! Job `events`: log lines, already turned into documents and counts by the SmartModules, go to `access_events`
+//! and `access_rejects`; the counts, and a tick every second, go on to `access-rollups`.
+//!
+//! # Delivery
+//! Insert, forward, checkpoint, in this order. After a crash the lines since the checkpoint come again: the ids
+//! stored meanwhile are looked up and skipped, and counts that were forwarded twice are known downstream by their
+//! place in the log.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use domain::CODE_HASH;
+use domain::bson::{Element, documents, elements};
+use domain::event_id::{EventId, Source};
+use domain::params::settings_hash;
+use domain::wire::{Delta, DeltaFrame, EventsFrame, PartitionPosition, Tick};
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use runtime::{Batch, BatchStream, Output, Record};
+
+use crate::checkpoint::Checkpoint;
+use crate::schema::{EVENTS, REJECTS};
+use crate::write::{insert, insert_commands};
+use crate::{Sink, fatal, module, now_ms, signed};
+
+/// Most frames that are written together.
+const GATHERED_FRAMES_MAX: usize = 64;
+/// Bytes of frames from which on no more are gathered.
+const GATHERED_BYTES_MAX: usize = 4 << 20;
+/// Longest time between checkpoints while lines come in.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// Time between ticks.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs one partition for ever.
+///
+/// # Errors
+/// When the log or MongoDB fails for good.
+pub async fn run(sink: &Sink, partition: u32) -> Result<()> {
+    Partition::start(sink, partition).await?.run().await
+}
+
+/// Writes a tick every second, for ever.
+///
+/// # Errors
+/// When the topic cannot be written.
+pub async fn run_ticks(sink: &Sink) -> Result<()> {
+    let mut interval = tokio::time::interval(TICK_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        tick(sink, false).await?;
+    }
+}
+
+/// Writes one tick.
+///
+/// # Errors
+/// When the topic cannot be read or written.
+pub async fn tick(sink: &Sink, end_of_input: bool) -> Result<()> {
+    // First what is forwarded, then what is there: a line in between makes the partition look behind, never ahead.
+    let next: Vec<u64> = sink.progress.events_next.iter().map(|next| next.load(Ordering::Acquire)).collect();
+    let ends = sink.logs.state().await?.partitions;
+    let positions = (0..).zip(next).zip(ends).map(|((partition, next_offset), bounds)| {
+        source(sink, partition).map(|source| PartitionPosition { source, next_offset, end_offset: bounds.end })
+    });
+    let tick = Tick { wall_ms: now_ms(), end_of_input, positions: positions.collect::<Result<_>>()? };
+    let mut value = Vec::new();
+    tick.encode(&mut value);
+    forward(sink, vec![value]).await
+}
+
+async fn forward(sink: &Sink, frames: Vec<Vec<u8>>) -> Result<()> {
+    let records = frames.into_iter().map(|value| Record { key: None, value }).collect();
+    sink.rollups.append(vec![Batch { partition: 0, records }], now_ms(), None).await
+}
+
+fn source(sink: &Sink, partition: u32) -> Result<Source> {
+    Source::new(sink.epoch, partition).with_context(|| format!("partition {partition} is out of range"))
+}
+
+/// One partition's job.
+struct Partition<'a> {
+    sink: &'a Sink,
+    source: Source,
+    checkpoint: Checkpoint,
+    /// First offset that is not forwarded.
+    next: u64,
+    /// First offset that is not covered by the checkpoint.
+    saved: u64,
+    saved_at: Instant,
+    /// Settings under which the lines from `next` on are read.
+    params: BTreeMap<String, String>,
+    /// Up to which offset; from there on the configured ones hold.
+    params_until: Option<u64>,
+    /// Ids from the checkpoint on that an earlier run has stored.
+    stored: HashSet<i64>,
+}
+
+impl<'a> Partition<'a> {
+    async fn start(sink: &'a Sink, partition: u32) -> Result<Self> {
+        let state = sink.logs.state().await?;
+        let bounds = *state.partitions.get(partition as usize).context("there is no such partition")?;
+        let (checkpoint, document) =
+            Checkpoint::load(&sink.database, "events|access-logs", &state.id, partition, bounds.start).await?;
+        let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
+        if next < bounds.start {
+            bail!(
+                "lines {next} to {} of partition {partition} were trimmed before they were stored: they are lost",
+                bounds.start - 1
+            );
+        }
+        ensure!(
+            next <= bounds.end,
+            "the log of partition {partition} ends at {}, but lines before {next} are stored already: the data \
+             directory is older than the database; use a new data directory",
+            bounds.end
+        );
+        let source = source(sink, partition)?;
+        let stored = stored_ids(sink, source, next).await?;
+        let configured = sink.params.filter_map.clone();
+        let before = params(&document);
+        // What was stored but not read is read with the settings that held when it came in.
+        let (params, params_until) = match before {
+            Some(before) if settings_hash(&before) != settings_hash(&configured) && next < bounds.end => {
+                tracing::info!(partition, until = bounds.end, "reading the backlog with its old settings first");
+                (before, Some(bounds.end))
+            }
+            _ => (configured, None),
+        };
+        let progress = &sink.progress;
+        progress.events_next[partition as usize].store(next, Ordering::Release);
+        progress.events_checkpoint[partition as usize].store(next, Ordering::Release);
+        let (saved, saved_at) = (next, Instant::now());
+        let mut this = Self { sink, source, checkpoint, next, saved, saved_at, params, params_until, stored };
+        this.save(false).await?;
+        Ok(this)
+    }
+
+    async fn run(mut self) -> Result<()> {
+        loop {
+            let mut stream = self.open().await?;
+            while self.params_until.is_none_or(|until| self.next < until) {
+                let gathered = self.gather(&mut stream).await?;
+                if !gathered.is_empty() {
+                    self.write(&gathered).await?;
+                }
+                if self.next > self.saved && (gathered.is_empty() || self.saved_at.elapsed() >= CHECKPOINT_EVERY) {
+                    self.save(true).await?;
+                }
+            }
+            self.params = self.sink.params.filter_map.clone();
+            self.params_until = None;
+            self.save(true).await?;
+        }
+    }
+
+    async fn open(&self) -> Result<BatchStream> {
+        let Sink { modules, params, logs, .. } = self.sink;
+        let mut filter_map = self.params.clone();
+        filter_map.insert("output".to_owned(), "frame".to_owned());
+        filter_map.insert("epoch".to_owned(), self.source.epoch.to_string());
+        filter_map.insert("partition".to_owned(), self.source.partition.to_string());
+        let chain = vec![
+            module("access-filter-map", &modules.filter_map, filter_map),
+            module("access-window-aggregate", &modules.window_aggregate, params.window_aggregate.clone()),
+        ];
+        logs.open(self.source.partition, self.next, chain).await
+    }
+
+    /// What is there to write; empty when nothing came for a while and the checkpoint is behind.
+    async fn gather(&self, stream: &mut BatchStream) -> Result<Vec<Output>> {
+        let first = if self.next == self.saved {
+            stream.next().await?
+        } else {
+            match tokio::time::timeout(CHECKPOINT_EVERY, stream.next()).await {
+                Ok(output) => output?,
+                Err(_) => return Ok(Vec::new()),
+            }
+        };
+        let size = |output: &Output| output.values.iter().map(Vec::len).sum::<usize>();
+        let mut bytes = size(&first);
+        let mut gathered = vec![first];
+        while gathered.len() < GATHERED_FRAMES_MAX && bytes < GATHERED_BYTES_MAX {
+            let before = gathered.last().map_or(self.next, |output| output.last_offset + 1);
+            if self.params_until == Some(before) {
+                break;
+            }
+            let Some(output) = stream.try_next()? else { break };
+            bytes += size(&output);
+            gathered.push(output);
+        }
+        Ok(gathered)
+    }
+
+    async fn write(&mut self, gathered: &[Output]) -> Result<()> {
+        let expected_settings = settings_hash(&self.params);
+        let mut frames = Vec::with_capacity(gathered.len());
+        for output in gathered {
+            let frame = frame(output)?;
+            let expected = frames.last().map_or(self.next, |last: &EventsFrame| last.header.last_offset + 1);
+            self.check(&frame, expected, expected_settings)?;
+            frames.push(frame);
+        }
+        self.insert(&frames).await?;
+        let mut parts = Vec::new();
+        for frame in &frames {
+            self.sink.progress.count_lines(frame.accepted, &frame.rejected);
+            let delta = Delta::decode(frame.delta).context("a frame without counts")?;
+            self.sink.progress.count_minutes(&delta);
+            parts.extend(encode_parts(frame, delta)?);
+        }
+        forward(self.sink, parts).await?;
+        if let Some(last) = frames.last() {
+            self.next = last.header.last_offset + 1;
+            self.sink.progress.events_next[self.source.partition as usize].store(self.next, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn check(&self, frame: &EventsFrame, expected_offset: u64, expected_settings: u64) -> Result<()> {
+        let header = &frame.header;
+        ensure!(
+            header.code_hash == CODE_HASH,
+            "the SmartModules in use were built from other sources than this sink; deploy those of this version"
+        );
+        ensure!(header.source == self.source, "a frame of {} came from {}", header.source, self.source);
+        ensure!(header.settings_hash == expected_settings, "a frame was made with other settings than were asked for");
+        ensure!(
+            header.base_offset == expected_offset,
+            "lines from {expected_offset} on are missing in {}: the next batch begins at {}",
+            self.source,
+            header.base_offset
+        );
+        Ok(())
+    }
+
+    async fn insert(&mut self, frames: &[EventsFrame<'_>]) -> Result<()> {
+        let Sink { database, progress, .. } = self.sink;
+        let new = |document: &&[u8]| self.stored.is_empty() || !self.stored.contains(&id(document));
+        let events = frames.iter().flat_map(|frame| documents(frame.documents)).filter(new);
+        let rejects = frames.iter().flat_map(|frame| documents(frame.rejects)).filter(new);
+        let (events, rejects) = (insert_commands(EVENTS, events)?, insert_commands(REJECTS, rejects)?);
+        let written = insert(database, progress, events).await?;
+        insert(database, progress, rejects).await?;
+        let accepted: u64 = frames.iter().map(|frame| u64::from(frame.accepted)).sum();
+        progress.stored.fetch_add(written.n, Ordering::Relaxed);
+        progress.duplicates.fetch_add(accepted - written.n, Ordering::Relaxed);
+        if !self.stored.is_empty() {
+            let last = frames.last().map_or(0, |frame| frame.header.last_offset);
+            let passed = EventId::new(0, self.source, last).map_or(0, EventId::get);
+            self.stored.retain(|id| *id > passed);
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint, and then allows the log to forget what it covers.
+    async fn save(&mut self, trim: bool) -> Result<()> {
+        let params: Document = self.params.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        let fields = doc! { "params": params, "at": mongodb::bson::DateTime::now() };
+        self.checkpoint.commit(&self.sink.progress, (self.saved, self.next), fields, &[]).await?;
+        self.saved = self.next;
+        self.saved_at = Instant::now();
+        let partition = self.source.partition;
+        self.sink.progress.events_checkpoint[partition as usize].store(self.saved, Ordering::Release);
+        if trim {
+            self.sink.logs.trim(partition, self.saved).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The one frame that a stored batch becomes.
+fn frame(output: &Output) -> Result<EventsFrame<'_>> {
+    let [value] = output.values.as_slice() else {
+        bail!("{} records instead of one frame for the batch at offset {}", output.values.len(), output.base_offset);
+    };
+    let frame = EventsFrame::decode(value)?;
+    ensure!(frame.header.last_offset == output.last_offset, "a frame does not cover its batch");
+    Ok(frame)
+}
+
+fn encode_parts(frame: &EventsFrame, delta: Delta) -> Result<Vec<Vec<u8>>> {
+    let parts = delta.into_parts();
+    let count = u32::try_from(parts.len())?;
+    let encode = |(part, delta)| {
+        let mut value = Vec::new();
+        DeltaFrame { header: frame.header, part, parts: count, delta }.encode(&mut value);
+        value
+    };
+    Ok((0..).zip(parts).map(encode).collect())
+}
+
+/// The settings in a checkpoint; `None` when it is new.
+fn params(checkpoint: &Document) -> Option<BTreeMap<String, String>> {
+    let params = checkpoint.get_document("params").ok()?;
+    Some(params.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect())
+}
+
+fn id(document: &[u8]) -> i64 {
+    match elements(document).next() {
+        Some(("_id", Element::Int64(id))) => id,
+        _ => -1,
+    }
+}
+
+/// The ids from `next` on that are stored although the checkpoint does not cover them.
+async fn stored_ids(sink: &Sink, source: Source, next: u64) -> Result<HashSet<i64>> {
+    const LOOK_UP: &str = "cannot look up which events are stored";
+    let id = |offset| EventId::new(0, source, offset).map(EventId::get);
+    let first = id(next).ok_or_else(|| fatal(format!("{source} has used up its offsets")))?;
+    let last = id(domain::event_id::OFFSETS_MAX - 1);
+    let mut stored = HashSet::new();
+    for collection in [EVENTS, REJECTS] {
+        let range = doc! { "_id": { "$gte": first, "$lte": last } };
+        let documents = sink.database.collection::<Document>(collection);
+        let mut found = documents.find(range).projection(doc! { "_id": 1 }).await.context(LOOK_UP)?;
+        while let Some(document) = found.try_next().await.context(LOOK_UP)? {
+            stored.insert(document.get_i64("_id")?);
+        }
+    }
+    if !stored.is_empty() {
+        tracing::info!(%source, from = signed(next), stored = stored.len(), "skipping lines stored before the last stop");
+    }
+    Ok(stored)
+}

@@ -1,0 +1,86 @@
+//! The sink connector: three jobs that read the log through SmartModules and write to MongoDB.
+//!
+//! - [`events`]: `access-logs` to `access_events` and `access_rejects`, and the counts on to `access-rollups`
+//! - [`rollups`]: `access-rollups` to `access_rollups_*`, `access_minutes` and `access_users_*`
+//! - [`alerts`]: `access-rollups` through `access-anomaly` to `access_alerts`
+//!
+//! # Delivery
+//! Exactly once. Events have an `_id` made of their place in the log, so writing one again changes nothing; counts
+//! are known by their place too, and move together with the position up to which they are applied, in one
+//! transaction. Positions live in `pipeline_state`, with the data. While MongoDB is away the jobs wait and try
+//! again; the log keeps what they have not written.
+
+pub mod alerts;
+pub mod checkpoint;
+pub mod events;
+pub mod progress;
+pub mod rollups;
+pub mod schema;
+mod sketch;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mongodb::Database;
+use runtime::{Module, Topic};
+
+pub use progress::Progress;
+
+/// What the jobs share.
+pub struct Sink {
+    /// Where to write.
+    pub database: Database,
+    /// Topic of log lines.
+    pub logs: Arc<dyn Topic>,
+    /// Topic of counts and ticks; one partition.
+    pub rollups: Arc<dyn Topic>,
+    /// Which incarnation of the log topic this is.
+    pub epoch: u32,
+    /// Codes of the SmartModules.
+    pub modules: Modules,
+    /// Parameters of the SmartModules.
+    pub params: ModuleParams,
+    /// What has been done so far.
+    pub progress: Arc<Progress>,
+}
+
+/// Codes of the three SmartModules.
+#[derive(Clone, Debug)]
+pub struct Modules {
+    /// `access-filter-map`.
+    pub filter_map: Arc<[u8]>,
+    /// `access-window-aggregate`.
+    pub window_aggregate: Arc<[u8]>,
+    /// `access-anomaly`.
+    pub anomaly: Arc<[u8]>,
+}
+
+/// Parameters of the three SmartModules, but for those that the jobs set themselves.
+#[derive(Clone, Debug, Default)]
+pub struct ModuleParams {
+    /// `fields`, `devices` and `content_types`.
+    pub filter_map: BTreeMap<String, String>,
+    /// `lateness_ms_allowed`.
+    pub window_aggregate: BTreeMap<String, String>,
+    /// `limit_per_minute`.
+    pub anomaly: BTreeMap<String, String>,
+}
+
+/// What cannot be repaired by trying again.
+fn fatal(text: String) -> anyhow::Error {
+    anyhow::anyhow!(text)
+}
+
+fn module(name: &str, wasm: &Arc<[u8]>, params: BTreeMap<String, String>) -> Module {
+    Module { name: name.to_owned(), wasm: wasm.clone(), params, accumulator: None }
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+fn now_ms() -> i64 {
+    mongodb::bson::DateTime::now().timestamp_millis()
+}
+
+fn signed(offset: u64) -> i64 {
+    i64::try_from(offset).expect("offsets have 41 bits")
+}

@@ -1,0 +1,90 @@
+//! What the jobs have done so far, for those who watch: counters that only grow, and positions.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use domain::RejectReason;
+use domain::wire::{Delta, RejectCounts};
+
+/// How many minutes are kept for the live view.
+const MINUTES_KEPT_MAX: usize = 5;
+
+/// Counters and positions, shared by the jobs of one process.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Lines read from the log.
+    pub read: AtomicU64,
+    /// Lines that are events.
+    pub accepted: AtomicU64,
+    /// Lines that are none, in the order of [`RejectReason::ALL`].
+    pub rejected: [AtomicU64; RejectReason::ALL.len()],
+    /// Events stored by this process.
+    pub stored: AtomicU64,
+    /// Events that were already stored, by an earlier run that ended before its checkpoint.
+    pub duplicates: AtomicU64,
+    /// First offset of each partition that is not forwarded yet.
+    pub events_next: Vec<AtomicU64>,
+    /// First offset of each partition that is not covered by a checkpoint yet.
+    pub events_checkpoint: Vec<AtomicU64>,
+    /// First offset of `access-rollups` that is not applied yet.
+    pub rollups_next: AtomicU64,
+    /// First offset of `access-rollups` that the alerts job has not worked off.
+    pub alerts_next: AtomicU64,
+    /// First offset of `access-rollups` that is not covered by a checkpoint of the alerts job.
+    pub alerts_checkpoint: AtomicU64,
+    /// MongoDB did not answer the last time.
+    pub mongodb_away: AtomicBool,
+    minutes: Mutex<BTreeMap<u32, u64>>,
+    alerts: Mutex<BTreeMap<String, bool>>,
+}
+
+impl Progress {
+    /// Zero, for a log of `partitions`.
+    pub fn new(partitions: usize) -> Self {
+        let numbers = || (0..partitions).map(|_| AtomicU64::new(0)).collect();
+        Self { events_next: numbers(), events_checkpoint: numbers(), ..Self::default() }
+    }
+
+    /// Rejects of all reasons.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The newest minute seen, in minutes since 1970, and its accesses as far as this process has counted them.
+    pub fn newest_minute(&self) -> Option<(u32, u64)> {
+        let minutes = self.minutes.lock().expect("no holder of this lock panics");
+        minutes.last_key_value().map(|(minute, n)| (*minute, *n))
+    }
+
+    /// How many alerts this process has written, and how many of them are open.
+    pub fn alerts(&self) -> (usize, usize) {
+        let alerts = self.alerts.lock().expect("no holder of this lock panics");
+        (alerts.len(), alerts.values().filter(|open| **open).count())
+    }
+
+    /// Says whether the alert is new.
+    pub(crate) fn count_alert(&self, id: &str, open: bool) -> bool {
+        let mut alerts = self.alerts.lock().expect("no holder of this lock panics");
+        alerts.insert(id.to_owned(), open).is_none()
+    }
+
+    pub(crate) fn count_lines(&self, accepted: u32, rejected: &RejectCounts) {
+        let rejects: u32 = rejected.iter().sum();
+        self.read.fetch_add(u64::from(accepted) + u64::from(rejects), Ordering::Relaxed);
+        self.accepted.fetch_add(u64::from(accepted), Ordering::Relaxed);
+        for (total, count) in self.rejected.iter().zip(rejected) {
+            total.fetch_add(u64::from(*count), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_minutes(&self, delta: &Delta) {
+        let mut minutes = self.minutes.lock().expect("no holder of this lock panics");
+        for cell in &delta.cells {
+            *minutes.entry(cell.minute).or_default() += cell.counts.iter().map(|&(_, _, n)| u64::from(n)).sum::<u64>();
+        }
+        while minutes.len() > MINUTES_KEPT_MAX {
+            minutes.pop_first();
+        }
+    }
+}

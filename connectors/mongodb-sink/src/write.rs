@@ -1,0 +1,239 @@
+//! Commands to MongoDB: what their answers mean, and the one retry loop.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use mongodb::bson::{Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
+use mongodb::error::{Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR};
+use mongodb::{ClientSession, Database};
+
+use crate::Progress;
+
+/// Longest pause between two tries.
+const BACKOFF_MS_MAX: u64 = 2_000;
+/// Every how many tries a waiting job says so in the log.
+const TRIES_PER_WARNING: u32 = 10;
+/// Most bytes of documents in one insert; the server takes 16 MiB a command.
+const INSERT_BYTES_MAX: usize = 8 << 20;
+/// Most documents in one insert; the server takes 100,000.
+const INSERT_DOCUMENTS_MAX: usize = 50_000;
+/// Code of a write that met an `_id` that is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+/// Codes of a server that goes, comes or is busy: HostUnreachable, HostNotFound, NoSuchTransaction's cousins,
+/// and the ways to say "not primary".
+const TRANSIENT_CODES: [i32; 18] =
+    [6, 7, 43, 50, 64, 89, 91, 112, 189, 251, 262, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436];
+
+/// How long to wait before try number `attempt` (from 0), in milliseconds: 50, doubled each time, up to
+/// two seconds.
+pub fn backoff_ms(attempt: u32) -> u64 {
+    (50_u64 << attempt.min(10)).min(BACKOFF_MS_MAX)
+}
+
+/// Tries of one piece of work.
+pub struct Retry<'a> {
+    progress: &'a Progress,
+    what: &'a str,
+    attempt: u32,
+}
+
+impl<'a> Retry<'a> {
+    /// Work named `what`, not tried yet.
+    pub fn new(progress: &'a Progress, what: &'a str) -> Self {
+        Self { progress, what, attempt: 0 }
+    }
+
+    /// Whether it has failed before.
+    pub fn is_retry(&self) -> bool {
+        self.attempt > 0
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// The error itself when trying again cannot help.
+    pub async fn after(&mut self, error: Error) -> Result<()> {
+        if !is_transient(&error) {
+            return Err(anyhow::Error::new(error).context(format!("MongoDB refused to {}", self.what)));
+        }
+        self.progress.mongodb_away.store(true, Ordering::Relaxed);
+        if self.attempt % TRIES_PER_WARNING == 1 {
+            tracing::warn!(attempt = self.attempt, %error, "cannot {} in MongoDB, trying again; nothing is lost", self.what);
+        }
+        tokio::time::sleep(Duration::from_millis(backoff_ms(self.attempt))).await;
+        self.attempt += 1;
+        Ok(())
+    }
+
+    /// Ends the tries with success.
+    pub fn done(self) {
+        if self.attempt > 1 {
+            tracing::info!(attempts = self.attempt, "MongoDB is back: could {}", self.what);
+        }
+        self.progress.mongodb_away.store(false, Ordering::Relaxed);
+    }
+}
+
+fn is_transient(error: &Error) -> bool {
+    if error.contains_label(RETRYABLE_WRITE_ERROR) || error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
+        return true;
+    }
+    match error.kind.as_ref() {
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+        ErrorKind::DnsResolve { .. } => true,
+        ErrorKind::Command(command) => TRANSIENT_CODES.contains(&command.code),
+        ErrorKind::Custom(custom) => custom.downcast_ref::<WriteError>().is_some_and(|error| error.is_transient()),
+        _ => false,
+    }
+}
+
+/// A write error that came inside of an answer that says `ok`.
+#[derive(Clone, Debug)]
+struct WriteError {
+    code: i32,
+    message: String,
+}
+
+impl WriteError {
+    fn is_transient(&self) -> bool {
+        TRANSIENT_CODES.contains(&self.code)
+    }
+}
+
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (code {})", self.message, self.code)
+    }
+}
+
+/// What a write command did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Documents inserted, or matched and upserted.
+    pub n: u64,
+    /// Documents that were there already.
+    pub duplicates: u64,
+}
+
+/// Reads a write command's answer: `ok` says nothing about its statements.
+fn written(answer: &Document) -> Result<Written, Error> {
+    let number = |document: &Document, key: &str| document.get_i32(key).ok();
+    let mut result = Written { n: number(answer, "n").and_then(|n| u64::try_from(n).ok()).unwrap_or(0), duplicates: 0 };
+    let message = |error: &Document| error.get_str("errmsg").unwrap_or("no message").to_owned();
+    for error in answer.get_array("writeErrors").into_iter().flatten().filter_map(|error| error.as_document()) {
+        match number(error, "code").unwrap_or(0) {
+            DUPLICATE_KEY => result.duplicates += 1,
+            code => return Err(Error::custom(WriteError { code, message: message(error) })),
+        }
+    }
+    if let Ok(error) = answer.get_document("writeConcernError") {
+        let code = number(error, "code").unwrap_or(64);
+        return Err(Error::custom(WriteError { code, message: message(error) }));
+    }
+    Ok(result)
+}
+
+/// Insert commands for documents that are BSON already.
+///
+/// # Errors
+/// When a document is not BSON.
+pub fn insert_commands<'d>(
+    collection: &str,
+    documents: impl IntoIterator<Item = &'d [u8]>,
+) -> Result<Vec<RawDocumentBuf>> {
+    let mut commands = Vec::new();
+    let mut documents = documents.into_iter().peekable();
+    while documents.peek().is_some() {
+        let (mut array, mut count, mut bytes) = (RawArrayBuf::new(), 0, 0);
+        let fits = |count: usize, bytes: usize| count == 0 || count < INSERT_DOCUMENTS_MAX && bytes <= INSERT_BYTES_MAX;
+        while let Some(document) = documents.next_if(|next| fits(count, bytes + next.len())) {
+            array.push(RawDocument::from_bytes(document)?.to_owned());
+            count += 1;
+            bytes += document.len();
+        }
+        commands.push(rawdoc! {
+            "insert": collection,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
+            "documents": array,
+        });
+    }
+    Ok(commands)
+}
+
+/// Runs insert commands, as often as it takes. Documents that are there already are counted.
+///
+/// # Errors
+/// When MongoDB refuses for good.
+pub async fn insert(database: &Database, progress: &Progress, commands: Vec<RawDocumentBuf>) -> Result<Written> {
+    let mut total = Written::default();
+    for command in commands {
+        let mut retry = Retry::new(progress, "insert events");
+        let written = loop {
+            match database.run_raw_command(command.clone()).await.and_then(|answer| written(&answer)) {
+                Ok(written) => break written,
+                Err(error) => retry.after(error).await?,
+            }
+        };
+        // What an earlier try of this command has inserted is not a duplicate of an earlier run.
+        let own = if retry.is_retry() { written.duplicates } else { 0 };
+        retry.done();
+        total.n += written.n + own;
+        total.duplicates += written.duplicates - own;
+    }
+    Ok(total)
+}
+
+/// Runs update statements (`q`, `u`, `upsert`), in the session's transaction where there is one.
+///
+/// # Errors
+/// As the driver's, and those of single statements.
+pub async fn update(
+    database: &Database,
+    collection: &str,
+    statements: Vec<Document>,
+    session: Option<&mut ClientSession>,
+) -> Result<Written, Error> {
+    if statements.is_empty() {
+        return Ok(Written::default());
+    }
+    let mut command = doc! { "update": collection, "ordered": false, "updates": statements };
+    let answer = match session {
+        Some(session) => database.run_command(command).session(session).await?,
+        None => {
+            command.insert("writeConcern", doc! { "w": "majority" });
+            database.run_command(command).await?
+        }
+    };
+    match written(&answer)? {
+        Written { duplicates: 0, n } => Ok(Written { n, duplicates: 0 }),
+        // Upserts of one writer do not race; if another process wrote the same document, trying again finds it.
+        _ => Err(Error::custom(WriteError { code: 112, message: "an upsert met another one".to_owned() })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        assert_eq!([0, 1, 2, 5, 6, 100].map(backoff_ms), [50, 100, 200, 1_600, 2_000, 2_000]);
+    }
+
+    #[test]
+    fn an_answer_that_says_ok_can_hold_errors() {
+        let error = |code: i32| doc! { "index": 0, "code": code, "errmsg": "no" };
+        let answer = |errors: Vec<Document>| doc! { "ok": 1.0, "n": 5, "writeErrors": errors };
+        assert_eq!(written(&answer(vec![])).ok(), Some(Written { n: 5, duplicates: 0 }));
+        let duplicates = written(&answer(vec![error(DUPLICATE_KEY), error(DUPLICATE_KEY)]));
+        assert_eq!(duplicates.ok(), Some(Written { n: 5, duplicates: 2 }));
+        let refused = written(&answer(vec![error(DUPLICATE_KEY), error(121)])).expect_err("a refusal");
+        assert!(!is_transient(&refused));
+        let busy = written(&answer(vec![error(11_600)])).expect_err("an interruption");
+        assert!(is_transient(&busy));
+        let concern = doc! { "ok": 1.0, "n": 5, "writeConcernError": { "code": 64, "errmsg": "waiting" } };
+        assert!(is_transient(&written(&concern).expect_err("not replicated yet")));
+    }
+}

@@ -1,0 +1,156 @@
+//! The work of `access-filter-map` on one stored batch: lines become documents and rejects.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::event_id::EventId;
+use crate::normalize::{Event, Outcome, Reject, RejectReason, country_text, write_reject};
+use crate::oversized::Oversized;
+use crate::params::FilterMapSettings;
+use crate::wire::{EventsFrameWriter, Header};
+use crate::CODE_HASH;
+
+/// One record of a stored batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// True offset in its partition.
+    pub offset: u64,
+    /// The log line.
+    pub value: &'a [u8],
+}
+
+/// What is known of a stored batch before its lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Offset of its first line.
+    pub base_offset: u64,
+    /// When it was stored, in milliseconds since 1970.
+    pub stored_at_ms: i64,
+}
+
+/// Appends the events frame of one stored batch to `out`. A pure function of its arguments; `writer` only lends
+/// its buffers.
+pub fn write_frame<'a>(
+    settings: &FilterMapSettings,
+    batch: Batch,
+    lines: impl Iterator<Item = Line<'a>>,
+    writer: &mut EventsFrameWriter,
+    out: &mut Vec<u8>,
+) {
+    writer.clear();
+    let mut last_offset = batch.base_offset;
+    for line in lines {
+        last_offset = line.offset;
+        let id = EventId::new(0, settings.source, line.offset).expect("41 bits of offsets last for years");
+        let (outcome, kept, line_bytes) = outcome(settings, line.value);
+        match outcome {
+            Outcome::Accepted(event) => {
+                settings.normalizer.write_event(&event, id, &mut writer.documents);
+                writer.accepted += 1;
+            }
+            Outcome::Rejected(reject) => {
+                write_reject(&reject, kept, line_bytes, batch.stored_at_ms, id, &mut writer.rejects);
+                writer.rejected[reject.reason as usize] += 1;
+            }
+        }
+    }
+    let header = Header {
+        code_hash: CODE_HASH,
+        settings_hash: settings.hash,
+        source: settings.source,
+        base_offset: batch.base_offset,
+        last_offset,
+        stored_at_ms: batch.stored_at_ms,
+    };
+    writer.write(&header, out);
+}
+
+/// The JSON that a person sees for one line: the event, or why it is none.
+pub fn to_json(settings: &FilterMapSettings, line: Line) -> String {
+    let (outcome, kept, line_bytes) = outcome(settings, line.value);
+    match outcome {
+        Outcome::Accepted(event) => event_json(settings, line.offset, &event).to_string(),
+        Outcome::Rejected(reject) => json!({
+            "offset": line.offset,
+            "rejected": reject.reason.name(),
+            "field": reject.field.map(|field| field.name()),
+            "bytes": line_bytes,
+            "line": String::from_utf8_lossy(kept),
+        })
+        .to_string(),
+    }
+}
+
+/// What a line became, the part of it that is at hand, and its whole length in bytes.
+fn outcome<'a>(settings: &FilterMapSettings, line: &'a [u8]) -> (Outcome<'a>, &'a [u8], u64) {
+    match Oversized::decode(line) {
+        Some(Oversized { line_bytes, head }) => {
+            let reject = Reject { reason: RejectReason::TooLarge, field: None };
+            (Outcome::Rejected(reject), head, line_bytes)
+        }
+        None => (settings.normalizer.normalize(line), line, line.len() as u64),
+    }
+}
+
+fn event_json(settings: &FilterMapSettings, offset: u64, event: &Event) -> Value {
+    let mut json = Map::new();
+    json.insert("offset".to_owned(), offset.into());
+    json.insert("timestamp".to_owned(), rfc_3339(event.ts_ms).into());
+    json.insert("user_id".to_owned(), event.user_id.as_ref().into());
+    json.insert("device".to_owned(), settings.normalizer.devices().name(event.device).into());
+    json.insert("content_type".to_owned(), settings.normalizer.content_types().name(event.content_type).into());
+    json.insert("country".to_owned(), country_text(&event.country).into());
+    json.insert("city".to_owned(), event.city.as_ref().into());
+    if !event.extra.is_empty() {
+        json.insert("extra".to_owned(), Value::Object(event.extra.clone()));
+    }
+    Value::Object(json)
+}
+
+fn rfc_3339(ts_ms: i64) -> String {
+    let mut text = String::new();
+    if let Some(time) = chrono::DateTime::from_timestamp_millis(ts_ms) {
+        write!(text, "{}", time.format("%Y-%m-%dT%H:%M:%S%.3fZ")).expect("a String takes all");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bson::documents;
+    use crate::params::Params;
+    use crate::wire::EventsFrame;
+
+    const VALID: &[u8] =
+        br#"{"user_id":"u","timestamp":"2026-11-22T10:00:00Z","device":"TV","content_type":"filme","country":"BR","city":"Rio","x":1}"#;
+
+    #[test]
+    fn a_batch_becomes_one_frame_that_accounts_for_every_line() {
+        let oversized = Oversized { line_bytes: 9_000_000, head: b"{\"user" }.encode();
+        let values = [VALID, b"", VALID, &oversized, b"[]"];
+        let params = Params::from([("epoch".to_owned(), "2".to_owned()), ("partition".to_owned(), "3".to_owned())]);
+        let settings = FilterMapSettings::parse(&params).expect("valid");
+        let lines = (40..).zip(values).map(|(offset, value)| Line { offset, value });
+        let mut bytes = Vec::new();
+        let batch = Batch { base_offset: 40, stored_at_ms: 5 };
+        write_frame(&settings, batch, lines, &mut EventsFrameWriter::default(), &mut bytes);
+        let frame = EventsFrame::decode(&bytes).expect("a frame");
+        assert_eq!((frame.header.base_offset, frame.header.last_offset), (40, 44));
+        assert_eq!(frame.accepted as usize, documents(frame.documents).count());
+        assert_eq!(frame.rejected.iter().sum::<u32>() as usize, documents(frame.rejects).count());
+        assert_eq!((frame.accepted, frame.rejected), (2, [1, 1, 0, 0, 0, 0, 1, 0]));
+    }
+
+    #[test]
+    fn people_see_json() {
+        let settings = FilterMapSettings::parse(&Params::new()).expect("valid");
+        expect_test::expect![[
+            r#"{"city":"Rio","content_type":"movie","country":"BR","device":"tv","extra":{"x":1},"offset":7,"timestamp":"2026-11-22T10:00:00.000Z","user_id":"u"}"#
+        ]]
+        .assert_eq(&to_json(&settings, Line { offset: 7, value: VALID }));
+        expect_test::expect![[r#"{"bytes":2,"field":null,"line":"[]","offset":8,"rejected":"not_object"}"#]]
+            .assert_eq(&to_json(&settings, Line { offset: 8, value: b"[]" }));
+    }
+}

@@ -1,0 +1,165 @@
+//! Parameters of the SmartModules: what `with:` in a connector's transforms, or `-e` of the fluvio CLI, hands
+//! over as text, read into typed settings. An unknown or wrong parameter is an error that lists what is allowed.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use crate::event_id::Source;
+use crate::normalize::{FieldNames, Normalizer};
+use crate::vocabulary::Vocabulary;
+
+/// Parameters as Fluvio hands them over.
+pub type Params = BTreeMap<String, String>;
+
+/// How much later than its event time a line may be stored before it counts as late, in milliseconds.
+pub const LATENESS_MS_ALLOWED: i64 = 60_000;
+
+/// What `access-filter-map` gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// One JSON record a line, for people.
+    Records,
+    /// One binary frame a stored batch, for connectors.
+    Frame,
+}
+
+/// Settings of `access-filter-map`.
+#[derive(Clone, Debug)]
+pub struct FilterMapSettings {
+    /// What comes out.
+    pub output: Output,
+    /// How a line becomes an event.
+    pub normalizer: Normalizer,
+    /// Which partition of which topic epoch the stream reads; a SmartModule is not told otherwise.
+    pub source: Source,
+    /// Hash of everything that shapes an event, so that a sink notices a change of settings.
+    pub hash: u64,
+}
+
+/// Settings of `access-window-aggregate`.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowSettings {
+    /// See [`LATENESS_MS_ALLOWED`].
+    pub lateness_ms_allowed: i64,
+}
+
+/// Settings of `access-anomaly`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnomalySettings {
+    /// Accesses a minute over the whole platform above which a minute alerts; `None` for no limit.
+    pub limit_per_minute: Option<u64>,
+}
+
+impl FilterMapSettings {
+    /// Reads `output`, `fields`, `devices`, `content_types`, `epoch` and `partition`.
+    ///
+    /// # Errors
+    /// Says which parameter is unknown or wrong.
+    pub fn parse(params: &Params) -> Result<Self, String> {
+        known(params, &["output", "fields", "devices", "content_types", "epoch", "partition"])?;
+        let output = match params.get("output").map_or("records", String::as_str) {
+            "records" => Output::Records,
+            "frame" => Output::Frame,
+            other => return Err(format!("output is {other:?}, must be \"records\" or \"frame\"")),
+        };
+        let fields: BTreeMap<String, String> = json(params, "fields")?;
+        let normalizer = Normalizer::new(
+            FieldNames::new(&fields)?,
+            Vocabulary::devices(&json(params, "devices")?).map_err(|error| format!("devices: {error}"))?,
+            Vocabulary::content_types(&json(params, "content_types")?)
+                .map_err(|error| format!("content_types: {error}"))?,
+        );
+        let (epoch, partition) = (number(params, "epoch", 0)?, number(params, "partition", 0)?);
+        let source = Source::new(epoch, partition)
+            .ok_or_else(|| format!("epoch {epoch} or partition {partition} is out of range"))?;
+        Ok(Self { output, normalizer, source, hash: settings_hash(params) })
+    }
+}
+
+impl WindowSettings {
+    /// Reads `lateness_ms_allowed`.
+    ///
+    /// # Errors
+    /// Says which parameter is unknown or wrong.
+    pub fn parse(params: &Params) -> Result<Self, String> {
+        known(params, &["lateness_ms_allowed"])?;
+        Ok(Self { lateness_ms_allowed: number(params, "lateness_ms_allowed", LATENESS_MS_ALLOWED)? })
+    }
+}
+
+impl AnomalySettings {
+    /// Reads `limit_per_minute`.
+    ///
+    /// # Errors
+    /// Says which parameter is unknown or wrong.
+    pub fn parse(params: &Params) -> Result<Self, String> {
+        known(params, &["limit_per_minute"])?;
+        let limit_per_minute = match params.get("limit_per_minute") {
+            Some(_) => Some(number(params, "limit_per_minute", 0)?),
+            None => None,
+        };
+        Ok(Self { limit_per_minute })
+    }
+}
+
+/// Hash of the parameters that shape an event: `fields`, `devices` and `content_types`.
+pub fn settings_hash(params: &Params) -> u64 {
+    let mut text = String::new();
+    for key in ["fields", "devices", "content_types"] {
+        text.push_str(params.get(key).map_or("", String::as_str));
+        text.push('\n');
+    }
+    crate::hash(text.as_bytes())
+}
+
+fn known(params: &Params, allowed: &[&str]) -> Result<(), String> {
+    match params.keys().find(|key| !allowed.contains(&key.as_str())) {
+        Some(key) => Err(format!("unknown parameter {key:?}; allowed are {}", allowed.join(", "))),
+        None => Ok(()),
+    }
+}
+
+fn json<T: DeserializeOwned + Default>(params: &Params, key: &str) -> Result<T, String> {
+    match params.get(key) {
+        Some(text) => serde_json::from_str(text).map_err(|error| format!("{key} is not the JSON expected: {error}")),
+        None => Ok(T::default()),
+    }
+}
+
+fn number<T: std::str::FromStr>(params: &Params, key: &str, default: T) -> Result<T, String> {
+    match params.get(key) {
+        Some(text) => text.parse().map_err(|_| format!("{key} is {text:?}, must be a whole number")),
+        None => Ok(default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(params: &[(&str, &str)], expected: &str) {
+        let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let error = FilterMapSettings::parse(&params).expect_err("a wrong parameter");
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        refused(&[("outputs", "frame")], "unknown parameter \"outputs\"; allowed are output, fields");
+        refused(&[("output", "xml")], "must be \"records\" or \"frame\"");
+        refused(&[("fields", "[]")], "fields is not the JSON expected");
+        refused(&[("fields", r#"{"when": "ts"}"#)], "\"when\"");
+        refused(&[("devices", r#"{"Big TV": []}"#)], "devices: \"Big TV\"");
+        refused(&[("epoch", "-1")], "epoch is \"-1\"");
+        refused(&[("partition", "1024")], "out of range");
+    }
+
+    #[test]
+    fn only_what_shapes_an_event_is_hashed() {
+        let hash = |key: &str, value: &str| settings_hash(&Params::from([(key.to_owned(), value.to_owned())]));
+        assert_eq!(hash("partition", "1"), hash("output", "frame"));
+        assert_ne!(hash("devices", "{}"), hash("content_types", "{}"));
+    }
+}

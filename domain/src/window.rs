@@ -1,0 +1,225 @@
+//! The work of `access-window-aggregate` on one stored batch: its events are counted by minute, country, city,
+//! device and content type. The counts are a mergeable partial aggregate: no state outlives the batch, so a
+//! batch that runs twice gives the same bytes twice, and windows are merged downstream.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use crate::MINUTE_MS;
+use crate::bson::{Element, documents, elements};
+use crate::params::WindowSettings;
+
+use crate::wire::{Cell, Delta, EventsFrame, HeavyUser, WireError};
+
+/// Most heavy users that are named in the counts of one batch.
+pub const HEAVY_USERS_MAX: usize = 16;
+/// Accesses in one batch and minute from which on a user can be a heavy one.
+pub const HEAVY_USER_N_MIN: u32 = 8;
+/// How far a line's event time may lie ahead of the time at which it was stored and still tell the time, in
+/// milliseconds.
+pub const EVENT_TIME_AHEAD_MS_MAX: i64 = 5 * MINUTE_MS;
+
+/// The counts of an events frame.
+///
+/// # Errors
+/// When `bytes` is not an events frame, or a document in it is not one that `access-filter-map` makes.
+pub fn aggregate(settings: WindowSettings, bytes: &[u8]) -> Result<Delta, WireError> {
+    let frame = EventsFrame::decode(bytes)?;
+    let mut counter = Counter::default();
+    for document in documents(frame.documents) {
+        counter.count(&Access::read(document).ok_or(WireError::Text)?);
+    }
+    let stored_at_ms = frame.header.stored_at_ms;
+    let late = counter.times_ms.iter().filter(|&&ts_ms| ts_ms < stored_at_ms - settings.lateness_ms_allowed).count();
+    let event_time_ms = event_time(std::mem::take(&mut counter.times_ms), stored_at_ms);
+    let mut delta = counter.into_delta();
+    delta.rejected = frame.rejected;
+    delta.late = u32::try_from(late).expect("a batch has less than 2^32 lines");
+    delta.event_time_ms = event_time_ms;
+    Ok(delta)
+}
+
+/// The batch's event time: the median of those lines that do not come from the future. The median, because one
+/// wrong clock must not move the time of the whole log.
+fn event_time(mut times_ms: Vec<i64>, stored_at_ms: i64) -> Option<i64> {
+    times_ms.retain(|&ts_ms| ts_ms <= stored_at_ms + EVENT_TIME_AHEAD_MS_MAX);
+    let middle = times_ms.len() / 2;
+    (!times_ms.is_empty()).then(|| *times_ms.select_nth_unstable(middle).1)
+}
+
+/// The fields of an event's document that are counted.
+struct Access<'a> {
+    ts_ms: i64,
+    user_id: &'a str,
+    device: &'a str,
+    content_type: &'a str,
+    country: [u8; 2],
+    city: &'a str,
+}
+
+impl<'a> Access<'a> {
+    /// Reads the fields in the order in which `Normalizer::write_event` writes them.
+    fn read(document: &'a [u8]) -> Option<Self> {
+        let mut elements = elements(document);
+        let mut next = |key: &str| elements.next().filter(|(found, _)| *found == key).map(|(_, element)| element);
+        next("_id")?;
+        let Element::Date(ts_ms) = next("ts")? else { return None };
+        let mut text = |key: &str| match next(key) {
+            Some(Element::String(text)) => Some(text),
+            _ => None,
+        };
+        Some(Self {
+            ts_ms,
+            user_id: text("user_id")?,
+            device: text("device")?,
+            content_type: text("content_type")?,
+            country: text("country")?.as_bytes().try_into().ok()?,
+            city: text("city")?,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Counter<'a> {
+    devices: Vec<&'a str>,
+    content_types: Vec<&'a str>,
+    cells: HashMap<(u32, [u8; 2], &'a str), BTreeMap<(u8, u8), u32>>,
+    users: HashMap<(u32, u64), (u32, &'a str)>,
+    times_ms: Vec<i64>,
+}
+
+impl<'a> Counter<'a> {
+    fn count(&mut self, access: &Access<'a>) {
+        let minute = u32::try_from(access.ts_ms / MINUTE_MS).expect("event times are from 2000 to 2099");
+        let pair = (index(&mut self.devices, access.device), index(&mut self.content_types, access.content_type));
+        *self.cells.entry((minute, access.country, access.city)).or_default().entry(pair).or_default() += 1;
+        self.users.entry((minute, crate::hash(access.user_id.as_bytes()))).or_insert((0, access.user_id)).0 += 1;
+        self.times_ms.push(access.ts_ms);
+    }
+
+    fn into_delta(self) -> Delta {
+        let counts = |pairs: BTreeMap<(u8, u8), u32>| pairs.into_iter().map(|((d, c), n)| (d, c, n)).collect();
+        let mut cells: Vec<_> = self
+            .cells
+            .into_iter()
+            .map(|((minute, country, city), pairs)| {
+                let city = city.to_owned();
+                Cell { minute, country, city, counts: counts(pairs) }
+            })
+            .collect();
+        cells.sort_unstable_by(|a, b| (a.minute, a.country, &a.city).cmp(&(b.minute, b.country, &b.city)));
+        let heavy_users = heavy_users(&self.users);
+        let mut users = BTreeMap::<u32, Vec<u64>>::new();
+        for (minute, hash) in self.users.into_keys() {
+            users.entry(minute).or_default().push(hash);
+        }
+        users.values_mut().for_each(|hashes| hashes.sort_unstable());
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        Delta {
+            devices: owned(self.devices),
+            content_types: owned(self.content_types),
+            cells,
+            users: users.into_iter().collect(),
+            heavy_users,
+            ..Delta::default()
+        }
+    }
+}
+
+fn heavy_users(users: &HashMap<(u32, u64), (u32, &str)>) -> Vec<HeavyUser> {
+    let mut heavy: Vec<_> = users
+        .iter()
+        .filter(|(_, (n, _))| *n >= HEAVY_USER_N_MIN)
+        .map(|(&(minute, _), &(n, user_id))| HeavyUser { minute, n, user_id: user_id.to_owned() })
+        .collect();
+    heavy.sort_unstable_by(|a, b| b.n.cmp(&a.n).then_with(|| (a.minute, &a.user_id).cmp(&(b.minute, &b.user_id))));
+    heavy.truncate(HEAVY_USERS_MAX);
+    heavy
+}
+
+/// The index of a name, which is appended when it is new. Names come from a vocabulary of at most 16.
+fn index<'a>(names: &mut Vec<&'a str>, name: &'a str) -> u8 {
+    let index = names.iter().position(|known| *known == name).unwrap_or_else(|| {
+        names.push(name);
+        names.len() - 1
+    });
+    u8::try_from(index).expect("vocabularies are far below 256 names")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter_map::{Batch, Line, write_frame};
+    use crate::params::{FilterMapSettings, Params};
+    use crate::wire::EventsFrameWriter;
+
+    fn line(user: &str, ts_ms: i64, device: &str, city: &str) -> String {
+        format!(
+            r#"{{"user_id":"{user}","timestamp":{ts_ms},"device":"{device}","content_type":"movie","country":"BR","city":"{city}"}}"#
+        )
+    }
+
+    fn delta(lines: &[String], stored_at_ms: i64) -> Delta {
+        let settings = FilterMapSettings::parse(&Params::new()).expect("valid");
+        let lines = (0..).zip(lines).map(|(offset, line)| Line { offset, value: line.as_bytes() });
+        let mut frame = Vec::new();
+        let batch = Batch { base_offset: 0, stored_at_ms };
+        write_frame(&settings, batch, lines, &mut EventsFrameWriter::default(), &mut frame);
+        aggregate(WindowSettings::parse(&Params::new()).expect("valid"), &frame).expect("a frame of ours")
+    }
+
+    const T: i64 = 1_763_805_600_000;
+
+    #[test]
+    fn lines_are_counted_by_minute_and_place() {
+        let lines = [
+            line("a", T, "tv", "Rio"),
+            line("a", T + 59_999, "tablet", "Rio"),
+            line("b", T + MINUTE_MS, "tv", "Rio"),
+            line("b", T, "tv", "Recife"),
+            line("c", T + 1, "tv", "Rio"),
+            "not a line".to_owned(),
+        ];
+        let delta = delta(&lines, T + 2 * MINUTE_MS);
+        let cells: Vec<_> =
+            delta.cells.iter().map(|c| (i64::from(c.minute) - T / MINUTE_MS, c.city.as_str(), c.counts.clone())).collect();
+        let expected = [
+            (0, "Recife", vec![(0, 0, 1)]),
+            (0, "Rio", vec![(0, 0, 2), (1, 0, 1)]),
+            (1, "Rio", vec![(0, 0, 1)]),
+        ];
+        assert_eq!(cells, expected);
+        assert_eq!(delta.users.iter().map(|(_, hashes)| hashes.len()).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(delta.rejected.iter().sum::<u32>(), 1);
+    }
+
+    #[test]
+    fn late_is_later_than_allowed() {
+        let stored = T + LATENESS;
+        const LATENESS: i64 = crate::params::LATENESS_MS_ALLOWED;
+        assert_eq!(delta(&[line("a", T, "tv", "Rio")], stored).late, 0);
+        assert_eq!(delta(&[line("a", T - 1, "tv", "Rio")], stored).late, 1);
+    }
+
+    #[test]
+    fn one_wrong_clock_does_not_move_the_time() {
+        let mut lines: Vec<_> = (0..9).map(|i| line("a", T + i, "tv", "Rio")).collect();
+        lines.push(line("b", T + EVENT_TIME_AHEAD_MS_MAX + 1, "tv", "Rio"));
+        assert_eq!(delta(&lines, T).event_time_ms, Some(T + 4));
+        let future = [line("b", T + EVENT_TIME_AHEAD_MS_MAX + 1, "tv", "Rio")];
+        assert_eq!(delta(&future, T).event_time_ms, None);
+        assert_eq!(delta(&[line("b", T + EVENT_TIME_AHEAD_MS_MAX, "tv", "Rio")], T).event_time_ms.is_some(), true);
+    }
+
+    #[test]
+    fn heavy_users_are_named_and_bounded() {
+        let mut lines = Vec::new();
+        for user in 0..HEAVY_USERS_MAX + 2 {
+            lines.extend((0..HEAVY_USER_N_MIN as usize + user).map(|_| line(&format!("u{user}"), T, "tv", "Rio")));
+        }
+        lines.extend((1..HEAVY_USER_N_MIN).map(|_| line("light", T, "tv", "Rio")));
+        let heavy = delta(&lines, T).heavy_users;
+        assert_eq!(heavy.len(), HEAVY_USERS_MAX);
+        assert_eq!((heavy[0].user_id.as_str(), heavy[0].n), ("u17", HEAVY_USER_N_MIN + 17));
+    }
+}

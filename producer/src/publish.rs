@@ -1,0 +1,159 @@
+//! Lines on their way into the topic: partitioned by user, gathered into batches of bounded size, and appended
+//! together with a note of how far their source has been read.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use domain::LINE_BYTES_MAX;
+use domain::oversized::Oversized;
+use runtime::{Batch, Note, Record, Topic};
+
+/// Bytes of lines for one partition from which on a batch is sent.
+pub const BATCH_BYTES_MAX: usize = 768 << 10;
+/// Lines for one partition from which on a batch is sent.
+pub const BATCH_LINES_MAX: usize = 5_000;
+
+/// Where lines go.
+pub enum Destination {
+    /// Into a topic.
+    Topic(Arc<dyn Topic>),
+    /// To standard output.
+    Print,
+}
+
+/// Lines gathered for the partitions of a topic.
+#[derive(Debug)]
+pub struct Lines {
+    /// The `"user_id"` of the log, in quotes, as it stands in a line.
+    user_id_key: Vec<u8>,
+    by_partition: Vec<Vec<Record>>,
+    bytes: Vec<usize>,
+    count: u64,
+}
+
+impl Lines {
+    /// No lines yet, for `partitions` partitions of a log that calls the user `user_id_field`.
+    pub fn new(partitions: usize, user_id_field: &str) -> Self {
+        let user_id_key = format!("\"{user_id_field}\"").into_bytes();
+        let by_partition = (0..partitions.max(1)).map(|_| Vec::new()).collect();
+        Self { user_id_key, by_partition, bytes: vec![0; partitions.max(1)], count: 0 }
+    }
+
+    /// Adds a line. A user's lines go to one partition.
+    pub fn push(&mut self, line: &[u8]) {
+        if line.len() > LINE_BYTES_MAX {
+            self.push_oversized(line, line.len() as u64);
+            return;
+        }
+        let key = user_id(line, &self.user_id_key);
+        self.add(key.unwrap_or(line), key.map(<[u8]>::to_vec), line.to_vec());
+    }
+
+    /// Adds a line of `line_bytes` bytes that is too long, of which `head` is the beginning.
+    pub fn push_oversized(&mut self, head: &[u8], line_bytes: u64) {
+        self.add(head, None, Oversized { line_bytes, head }.encode());
+    }
+
+    /// Whether it is time to send.
+    pub fn is_full(&self) -> bool {
+        self.bytes.iter().any(|bytes| *bytes >= BATCH_BYTES_MAX)
+            || self.by_partition.iter().any(|records| records.len() >= BATCH_LINES_MAX)
+    }
+
+    /// How many lines are gathered.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Sends the lines with a note, and begins anew. Gives how many there were.
+    ///
+    /// # Errors
+    /// When none was stored.
+    pub async fn send(&mut self, to: &Destination, note: Option<Note>) -> Result<u64> {
+        let count = std::mem::take(&mut self.count);
+        self.bytes.fill(0);
+        let batches = (0..).zip(self.by_partition.iter_mut().map(std::mem::take));
+        let batches = batches.filter(|(_, records)| !records.is_empty());
+        let batches: Vec<_> = batches.map(|(partition, records)| Batch { partition, records }).collect();
+        match to {
+            _ if batches.is_empty() => {}
+            Destination::Topic(topic) => topic.append(batches, crate::now_ms(), note).await?,
+            Destination::Print => print(&batches).context("cannot write to standard output")?,
+        }
+        Ok(count)
+    }
+
+    fn add(&mut self, placed_by: &[u8], key: Option<Vec<u8>>, value: Vec<u8>) {
+        let hash = domain::hash(placed_by);
+        let partition = usize::try_from(hash % self.by_partition.len() as u64).expect("below the number of partitions");
+        self.bytes[partition] += value.len();
+        self.by_partition[partition].push(Record { key, value });
+        self.count += 1;
+    }
+}
+
+fn print(batches: &[Batch]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    for record in batches.iter().flat_map(|batch| &batch.records) {
+        stdout.write_all(&record.value)?;
+        stdout.write_all(b"\n")?;
+    }
+    stdout.flush()
+}
+
+/// The user of a line, found without parsing it: it only decides on the partition, so a line that hides it in
+/// escapes or nested objects is only placed otherwise.
+fn user_id<'a>(line: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
+    let at = line.windows(quoted_key.len()).position(|window| window == quoted_key)?;
+    let rest = line[at + quoted_key.len()..].trim_ascii_start().strip_prefix(b":")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"\"")?;
+    let end = rest.iter().position(|&byte| byte == b'"')?;
+    Some(&rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_is_found_in_a_line() {
+        let find = |line: &str| user_id(line.as_bytes(), b"\"user_id\"").map(|user| String::from_utf8_lossy(user).into_owned());
+        assert_eq!(find(r#"{"a":1,"user_id" : "u7","b":2}"#).as_deref(), Some("u7"));
+        assert_eq!(find(r#"{"user_id":7}"#), None);
+        assert_eq!(find("nothing"), None);
+        assert_eq!(find(r#"{"user_id":"cut"#), None);
+    }
+
+    #[test]
+    fn a_users_lines_go_to_one_partition_and_long_lines_become_envelopes() {
+        let mut lines = Lines::new(4, "user_id");
+        for i in 0..10 {
+            lines.push(format!(r#"{{"user_id":"u7","i":{i}}}"#).as_bytes());
+        }
+        assert_eq!(lines.by_partition.iter().filter(|records| !records.is_empty()).count(), 1);
+        lines.push(&vec![b'x'; LINE_BYTES_MAX]);
+        lines.push(&vec![b'x'; LINE_BYTES_MAX + 1]);
+        let longest = lines.by_partition.iter().flatten().map(|record| record.value.len()).max();
+        assert_eq!(longest, Some(LINE_BYTES_MAX));
+        let envelopes = lines.by_partition.iter().flatten().filter_map(|record| Oversized::decode(&record.value));
+        assert_eq!(envelopes.map(|envelope| envelope.line_bytes).collect::<Vec<_>>(), [LINE_BYTES_MAX as u64 + 1]);
+        assert_eq!(lines.len(), 12);
+    }
+
+    #[test]
+    fn batches_are_bounded() {
+        let mut lines = Lines::new(1, "user_id");
+        for _ in 1..BATCH_LINES_MAX {
+            lines.push(b"{}");
+        }
+        assert!(!lines.is_full());
+        lines.push(b"{}");
+        assert!(lines.is_full());
+    }
+}

@@ -1,0 +1,126 @@
+//! The embedded runtime: topics in a local crash-safe store, batches in Fluvio's own encoding, chains in Fluvio's
+//! own engine. It survives `kill -9` at any moment; it is for one process on one machine.
+
+mod chain;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use fluvio_smartengine::SmartEngine;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::{Batch, BatchStream, Module, Note, Runtime, Topic, TopicSpec, TopicState};
+use chain::Chain;
+use store::Store;
+
+/// Topics under one folder, which one process may have open at a time.
+#[derive(Debug)]
+pub struct Embedded {
+    dir: PathBuf,
+    engine: SmartEngine,
+    topics: Mutex<BTreeMap<String, Arc<EmbeddedTopic>>>,
+}
+
+impl Embedded {
+    /// Topics under `dir`, which is created when it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be created.
+    pub fn open(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| {
+            format!("cannot create the folder {} for topics; choose another with --data-dir", dir.display())
+        })?;
+        Ok(Self { dir: dir.to_owned(), engine: SmartEngine::new(), topics: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl Runtime for Embedded {
+    async fn topic(&self, spec: &TopicSpec) -> Result<Arc<dyn Topic>> {
+        let mut topics = self.topics.lock().expect("no holder of this lock panics");
+        if let Some(topic) = topics.get(&spec.name) {
+            return Ok(topic.clone());
+        }
+        if spec.name.is_empty() || !spec.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            bail!("{:?} is no topic name: only a-z, 0-9 and hyphens", spec.name);
+        }
+        let path = self.dir.join(format!("{}.redb", spec.name));
+        let store = Store::open(&path, spec).with_context(|| format!("cannot open the topic at {}", path.display()))?;
+        let topic = Arc::new(EmbeddedTopic { store: Arc::new(store), engine: self.engine.clone() });
+        topics.insert(spec.name.clone(), topic.clone());
+        Ok(topic)
+    }
+}
+
+#[derive(Debug)]
+struct EmbeddedTopic {
+    store: Arc<Store>,
+    engine: SmartEngine,
+}
+
+#[async_trait]
+impl Topic for EmbeddedTopic {
+    async fn state(&self) -> Result<TopicState> {
+        let store = self.store.clone();
+        spawn_blocking(move || store.state()).await?
+    }
+
+    async fn append(&self, batches: Vec<Batch>, stored_at_ms: i64, note: Option<Note>) -> Result<()> {
+        let encoded = store::encode(batches, stored_at_ms)?;
+        self.store.room(&encoded).await?;
+        let store = self.store.clone();
+        spawn_blocking(move || store.append(encoded, note)).await?
+    }
+
+    async fn open(&self, partition: u32, start: u64, chain: Vec<Module>) -> Result<BatchStream> {
+        let bounds = self.store.bounds(partition)?;
+        if start < bounds.start || start > bounds.end {
+            bail!(
+                "offset {start} of partition {partition} is not there: it holds {} to before {}",
+                bounds.start,
+                bounds.end
+            );
+        }
+        let engine = self.engine.clone();
+        let chain = spawn_blocking(move || Chain::new(&engine, chain)).await??;
+        let (sender, outputs) = mpsc::channel(BatchStream::AHEAD_MAX);
+        let store = self.store.clone();
+        // A thread of its own, because reading and WASM both block and never end.
+        std::thread::Builder::new()
+            .name(format!("stream-{partition}"))
+            .spawn(move || read(&store, partition, start, chain, &sender))
+            .context("cannot start a thread")?;
+        Ok(BatchStream { outputs })
+    }
+
+    async fn trim(&self, partition: u32, offset: u64) -> Result<()> {
+        let store = self.store.clone();
+        spawn_blocking(move || store.trim(partition, offset)).await?
+    }
+}
+
+/// Reads batches, runs them through the chain and hands them over, until nobody listens or something fails.
+fn read(store: &Store, partition: u32, start: u64, mut chain: Chain, sender: &mpsc::Sender<Result<crate::Output>>) {
+    let mut next = start;
+    while !sender.is_closed() {
+        let output = match store.wait_for(partition, next) {
+            Ok(Some(batch)) => chain.run(batch),
+            Ok(None) => continue,
+            Err(error) => Err(error),
+        };
+        let last = output.as_ref().ok().map(|output| output.last_offset);
+        let gone = sender.blocking_send(output).is_err();
+        match last {
+            Some(last) if !gone => next = last + 1,
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! What was typed. What it means is [`crate::plan`]'s business.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::report::Lang;
+
+/// Real-time analysis of a streaming platform's access logs: Fluvio SmartModules in, MongoDB out.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = "Exit codes: 0 done, 1 a finding (status, doctor), 2 an error.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole pipeline in one process: lines in, events, rollups and alerts out
+    #[command(after_help = UP_EXAMPLES)]
+    Up(Box<UpArgs>),
+    /// Put lines into the topic access-logs, or print them
+    Produce(Box<ProduceArgs>),
+    /// Answer from the rollups: when are the peaks, which devices, which content where
+    Report(ReportArgs),
+    /// List the alerts
+    Alerts(AlertsArgs),
+    /// Show how far the jobs have come
+    Status(StatusArgs),
+    /// Check that everything the pipeline needs is there
+    Doctor(DoctorArgs),
+}
+
+const UP_EXAMPLES: &str = "\
+Examples:
+  streampulse up                                        synthetic traffic, a local mongod, until Ctrl-C
+  streampulse up --rate 500 --limit-per-minute 40000    more of it, with a limit
+  streampulse up --file access.ndjson --until-drained   a log file; run it again to read what was appended
+  zcat old.gz | streampulse up --file - --until-drained standard input";
+
+/// Where the data lies.
+#[derive(Args, Debug)]
+pub struct StoreArgs {
+    /// Pipeline file [default: fluvio.toml in the current folder, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder for embedded topics and for the local mongod
+    #[arg(long, value_name = "DIR", default_value = ".streampulse")]
+    pub data_dir: PathBuf,
+    /// MongoDB to use, a replica set or a sharded cluster [default: a local mongod under the data directory]
+    #[arg(long, value_name = "URI", env = "STREAMPULSE_MONGODB_URI", hide_env_values = true)]
+    pub mongodb_uri: Option<String>,
+    /// Database to use [default: streampulse]
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// How long MongoDB may take to answer at the start, e.g. 10s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub wait_for_mongodb: std::time::Duration,
+}
+
+/// Where lines come from.
+#[derive(Args, Debug)]
+pub struct SourceArgs {
+    /// Read log lines (NDJSON) from a file, or from standard input with -, instead of making them
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// End after this many synthetic lines
+    #[arg(long, value_name = "N", conflicts_with = "file")]
+    pub events: Option<u64>,
+    /// Synthetic lines a second [default: 1]; with --start, the mean over a week
+    #[arg(long, value_name = "N", conflicts_with = "file", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Seed of the synthetic traffic [default: from the clock]
+    #[arg(long, value_name = "S", conflicts_with = "file")]
+    pub seed: Option<u64>,
+    /// Begin in the past, at full speed until the present is reached (RFC 3339, e.g. 2026-11-01T00:00:00Z)
+    #[arg(long, value_name = "T", conflicts_with = "file", value_parser = time)]
+    pub start: Option<DateTime<Utc>>,
+    /// An incident in the synthetic traffic: KIND@TIME/DURATION[*INTENSITY][:COUNTRY], e.g. bot@+1m/2m*4,
+    /// outage@2026-11-22T20:00:00Z/10m:BR; kinds are bot, viral, outage and drop; can be given several times
+    #[arg(long, value_name = "SPEC", conflicts_with = "file")]
+    pub incident: Vec<String>,
+    /// So many incidents at random times, within 24 hours or, with --start, between it and now
+    #[arg(long, value_name = "N", conflicts_with = "file", default_value_t = 0)]
+    pub random_incidents: u32,
+    /// Write the incidents' labels (NDJSON) to a file
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub labels: Option<PathBuf>,
+    /// Share of synthetic lines that are no events, 0 to 1
+    #[arg(long, value_name = "SHARE", conflicts_with = "file", default_value_t = 0.002, value_parser = share)]
+    pub malformed: f64,
+    /// End after this time, e.g. 60s
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub for_time: Option<std::time::Duration>,
+}
+
+/// `up`.
+#[derive(Args, Debug)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// End once everything read is committed in MongoDB; needs an end: --file, --events or --for
+    #[arg(long)]
+    pub until_drained: bool,
+    /// Run on a Fluvio cluster instead of the embedded runtime
+    #[arg(long)]
+    pub cluster: bool,
+    /// Accesses a minute over the whole platform above which a minute alerts [default: as in the pipeline file]
+    #[arg(long, value_name = "N")]
+    pub limit_per_minute: Option<u64>,
+    /// How to print the summary at the end
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub summary: Format,
+}
+
+/// `produce`.
+#[derive(Args, Debug)]
+pub struct ProduceArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Pipeline file [default: fluvio.toml in the current folder, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of the embedded topics; no other process may use it meanwhile
+    #[arg(long, value_name = "DIR", default_value = ".streampulse")]
+    pub data_dir: PathBuf,
+    /// Print the lines instead of putting them into the topic
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Begin of the period, inclusive (RFC 3339) [default: the first access]
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub from: Option<DateTime<Utc>>,
+    /// End of the period, exclusive (RFC 3339) [default: the last access]
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub to: Option<DateTime<Utc>>,
+    /// Time zone of hours and weekdays, e.g. America/Sao_Paulo
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub timezone: chrono_tz::Tz,
+    /// Language
+    #[arg(long, value_name = "LANG", default_value = "en")]
+    pub lang: Lang,
+    /// Format
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// How many of each list
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Content types by city too
+    #[arg(long)]
+    pub cities: bool,
+    /// Only this country (ISO 3166-1 alpha-2) in the content answers
+    #[arg(long, value_name = "CC")]
+    pub country: Option<String>,
+}
+
+/// `alerts`.
+#[derive(Args, Debug)]
+pub struct AlertsArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Go on and print alerts as they open and close
+    #[arg(long)]
+    pub follow: bool,
+    /// Format; json is one document a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Format
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let millis = producer::incident::parse_duration_ms(text).map_err(|error| error.to_string())?;
+    u64::try_from(millis).map(std::time::Duration::from_millis).map_err(|_| "a time is not negative".to_owned())
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
+    time.map_err(|error| format!("{error}; a time looks like 2026-11-22T10:00:00Z"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
+        _ => Err("must be above 0 and at most 1000000".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be 0 to 1".to_owned()),
+    }
+}

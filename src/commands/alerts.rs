@@ -1,0 +1,95 @@
+//! `alerts`: what is in `access_alerts`, and what comes.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ::mongodb::Database;
+use ::mongodb::bson::{Bson, Document, doc};
+use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
+use mongodb_sink::schema::ALERTS;
+
+use crate::args::{AlertsArgs, Format};
+use crate::plan::Store;
+
+/// How often to look for changes.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How far back `--follow` watches for alerts that change, in milliseconds.
+const FOLLOWED_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Runs the command.
+pub(super) async fn run(args: AlertsArgs) -> Result<ExitCode> {
+    let reached = crate::mongodb::reach(&Store::new(args.store)?).await?;
+    let done = tokio::select! {
+        done = list(&reached.database, args.format, args.follow) => done,
+        () = super::asked_to_stop() => Ok(()),
+    };
+    reached.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn list(database: &Database, format: Format, follow: bool) -> Result<()> {
+    let mut seen = HashMap::new();
+    let mut filter = doc! {};
+    loop {
+        let alerts = database.collection::<Document>(ALERTS);
+        let mut found = alerts.find(filter).sort(doc! { "ts": 1, "_id": 1 }).await.context("cannot read the alerts")?;
+        let mut newest = None;
+        let mut current = HashMap::new();
+        while let Some(alert) = found.try_next().await.context("cannot read the alerts")? {
+            newest = alert.get_datetime("ts").ok().map(|ts| ts.timestamp_millis()).max(newest);
+            let id = alert.get_str("_id").unwrap_or_default().to_owned();
+            let shown = (alert.get_str("status").unwrap_or_default().to_owned(), alert.get_i64("observed").unwrap_or(0));
+            if seen.get(&id) != Some(&shown) {
+                show(&alert, format)?;
+            }
+            current.insert(id, shown);
+        }
+        if !follow {
+            if current.is_empty() && format == Format::Text {
+                println!("No alerts.");
+            }
+            return Ok(());
+        }
+        // Only what can still change is looked at again.
+        filter = match newest {
+            Some(newest_ms) => doc! { "ts": { "$gte": ::mongodb::bson::DateTime::from_millis(newest_ms - FOLLOWED_MS) } },
+            None => doc! {},
+        };
+        seen = current;
+        tokio::time::sleep(FOLLOW_EVERY).await;
+    }
+}
+
+fn show(alert: &Document, format: Format) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match format {
+        Format::Json => writeln!(stdout, "{}", json(alert))?,
+        Format::Text => {
+            let text = |key: &str| alert.get_str(key).unwrap_or("-");
+            let (status, severity) = (text("status"), text("severity"));
+            writeln!(stdout, "{status:<7} {severity:<9} {}", text("text"))?;
+        }
+    }
+    stdout.flush()?;
+    Ok(())
+}
+
+/// A document as plain JSON: times are RFC 3339. Alerts hold no other types than these.
+fn json(document: &Document) -> serde_json::Value {
+    fn value(bson: &Bson) -> serde_json::Value {
+        match bson {
+            Bson::DateTime(time) => time.try_to_rfc3339_string().map_or(serde_json::Value::Null, Into::into),
+            Bson::Document(document) => json(document),
+            Bson::String(text) => text.as_str().into(),
+            Bson::Int64(number) => (*number).into(),
+            Bson::Int32(number) => (*number).into(),
+            Bson::Double(number) => (*number).into(),
+            Bson::Null => serde_json::Value::Null,
+            other => other.to_string().into(),
+        }
+    }
+    document.iter().map(|(key, bson)| (key.clone(), value(bson))).collect()
+}

@@ -1,0 +1,51 @@
+//! One file a command.
+
+mod alerts;
+mod doctor;
+mod live;
+mod produce;
+mod report;
+mod status;
+mod summary;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::args::Command;
+
+/// Exit code of a finding.
+pub const EXIT_FINDING: u8 = 1;
+/// Exit code of an error.
+pub const EXIT_ERROR: u8 = 2;
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever ends the command.
+pub async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up(args) => up::run(*args).await,
+        Command::Produce(args) => produce::run(*args).await,
+        Command::Report(args) => report::run(args).await,
+        Command::Alerts(args) => alerts::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn asked_to_stop() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::warn!(%error, "cannot listen for SIGTERM");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

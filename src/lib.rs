@@ -1,0 +1,14 @@
+//! The library behind the `streampulse` command: what its commands do, callable from tests.
+//!
+//! - [`args`] what was typed, [`config`] what the pipeline file says, [`plan`] what both mean
+//! - [`commands`] one file a command; [`report`] the answers
+//! - [`mongodb`] reaching MongoDB, or starting one
+
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod modules;
+pub mod mongod;
+pub mod mongodb;
+pub mod plan;
+pub mod report;

@@ -1,0 +1,218 @@
+//! What was typed and what the pipeline file says, as what it means. Nothing is written or reached before a plan
+//! exists; only the pipeline file is read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use chrono::Utc;
+use mongodb_sink::ModuleParams;
+use producer::import::Import;
+use producer::synthetic::Synthetic;
+use producer::{GeneratorConfig, Incident};
+use runtime::TopicSpec;
+
+use crate::args::{Format, ProduceArgs, SourceArgs, StoreArgs, UpArgs};
+use crate::config::Config;
+
+/// Lines a second when nothing is said.
+const RATE_DEFAULT: f64 = 1.0;
+/// Within which time random incidents lie when traffic begins now, in milliseconds.
+const RANDOM_INCIDENTS_WITHIN_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Where the data lies.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Folder of embedded topics and the local mongod.
+    pub data_dir: PathBuf,
+    /// A named MongoDB.
+    pub mongodb_uri: Option<String>,
+    /// Database.
+    pub database: String,
+    /// How long it may take to answer at the start.
+    pub wait_for_mongodb: Duration,
+}
+
+impl Store {
+    /// What the flags and the pipeline file mean together.
+    ///
+    /// # Errors
+    /// When the pipeline file is not valid.
+    pub fn new(args: StoreArgs) -> Result<Self> {
+        let config = Config::load(args.config.as_deref())?;
+        Ok(Self::with(args, &config))
+    }
+
+    fn with(args: StoreArgs, config: &Config) -> Self {
+        Self {
+            data_dir: args.data_dir,
+            mongodb_uri: args.mongodb_uri.or_else(|| config.mongodb.uri.clone()),
+            database: args.database.unwrap_or_else(|| config.mongodb.database.clone()),
+            wait_for_mongodb: args.wait_for_mongodb,
+        }
+    }
+
+    /// Folder of the embedded topics.
+    pub fn topics_dir(&self) -> PathBuf {
+        topics_dir(&self.data_dir)
+    }
+}
+
+fn topics_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("topics")
+}
+
+/// Where lines come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Made up.
+    Synthetic(Synthetic),
+    /// Read.
+    Import(Import),
+}
+
+/// `up`.
+#[derive(Clone, Debug)]
+pub struct Up {
+    /// Where lines come from.
+    pub source: Source,
+    /// When to end.
+    pub for_time: Option<Duration>,
+    /// Close everything that is open at the end.
+    pub until_drained: bool,
+    /// Where the data lies.
+    pub store: Store,
+    /// Topics.
+    pub topics: Topics,
+    /// Parameters of the SmartModules.
+    pub params: ModuleParams,
+    /// The limit that minutes are shown against.
+    pub limit_per_minute: u64,
+    /// Where labels of incidents go.
+    pub labels: Option<PathBuf>,
+    /// How to print the summary.
+    pub summary: Format,
+}
+
+/// `produce`.
+#[derive(Clone, Debug)]
+pub struct Produce {
+    /// Where lines come from.
+    pub source: Source,
+    /// When to end.
+    pub for_time: Option<Duration>,
+    /// Where the topic lies; `None` to print.
+    pub topics_dir: Option<PathBuf>,
+    /// Topics.
+    pub topics: Topics,
+    /// Where labels of incidents go.
+    pub labels: Option<PathBuf>,
+}
+
+/// The two topics, and what the log calls the user.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    /// Log lines.
+    pub logs: TopicSpec,
+    /// Counts and ticks.
+    pub rollups: TopicSpec,
+    /// Name of the field that decides on the partition.
+    pub user_id_field: String,
+}
+
+impl Topics {
+    fn new(config: &Config) -> Self {
+        let logs = TopicSpec {
+            name: "access-logs".to_owned(),
+            partitions: config.topics.logs.partitions,
+            bytes_max: config.topics.logs.bytes_max,
+        };
+        let rollups = TopicSpec {
+            name: "access-rollups".to_owned(),
+            partitions: 1,
+            bytes_max: config.topics.rollups.bytes_max,
+        };
+        let user_id_field = config.filter_map.fields.get("user_id").map_or("user_id", String::as_str).to_owned();
+        Self { logs, rollups, user_id_field }
+    }
+}
+
+impl Up {
+    /// What was typed, as what it means.
+    ///
+    /// # Errors
+    /// When flags contradict each other, or the pipeline file is not valid.
+    pub fn new(args: UpArgs) -> Result<Self> {
+        ensure!(!args.cluster, "this version runs embedded only; leave --cluster out");
+        let mut config = Config::load(args.store.config.as_deref())?;
+        if let Some(limit) = args.limit_per_minute {
+            config.anomaly.limit_per_minute = limit;
+        }
+        let has_end = args.source.file.is_some() || args.source.events.is_some() || args.source.for_time.is_some();
+        ensure!(
+            has_end || !args.until_drained,
+            "--until-drained needs an end of the input: give --file, --events or --for too"
+        );
+        let for_time = args.source.for_time;
+        let labels = args.source.labels.clone();
+        let source = source(args.source, !args.until_drained)?;
+        Ok(Self {
+            source,
+            for_time,
+            labels,
+            until_drained: args.until_drained,
+            topics: Topics::new(&config),
+            params: config.params()?,
+            limit_per_minute: config.anomaly.limit_per_minute,
+            store: Store::with(args.store, &config),
+            summary: args.summary,
+        })
+    }
+}
+
+impl Produce {
+    /// What was typed, as what it means.
+    ///
+    /// # Errors
+    /// When flags contradict each other, or the pipeline file is not valid.
+    pub fn new(args: ProduceArgs) -> Result<Self> {
+        let config = Config::load(args.config.as_deref())?;
+        let (for_time, labels) = (args.source.for_time, args.source.labels.clone());
+        let topics_dir = (!args.print).then(|| topics_dir(&args.data_dir));
+        Ok(Self { source: source(args.source, false)?, for_time, topics_dir, topics: Topics::new(&config), labels })
+    }
+}
+
+impl Source {
+    /// The labelled incidents, where the source makes any.
+    pub fn incidents(&self) -> &[Incident] {
+        match self {
+            Self::Synthetic(synthetic) => &synthetic.generator.incidents,
+            Self::Import(_) => &[],
+        }
+    }
+}
+
+fn source(args: SourceArgs, follow: bool) -> Result<Source> {
+    if let Some(path) = args.file {
+        let import = if path.as_os_str() == "-" { Import::Stdin } else { Import::File { path, follow } };
+        return Ok(Source::Import(import));
+    }
+    let now_ms = Utc::now().timestamp_millis();
+    let start_ms = args.start.map(|start| start.timestamp_millis());
+    if let Some(start_ms) = start_ms {
+        ensure!(start_ms >= producer::conditions::NOW_MS_MIN, "--start is before 2002");
+        ensure!(start_ms <= now_ms, "--start lies in the future; leave it out to begin now");
+    }
+    let seed = args.seed.unwrap_or_else(|| now_ms.cast_unsigned());
+    let first_ms = start_ms.unwrap_or(now_ms);
+    let parse = |spec: &String| Incident::parse(spec, first_ms).with_context(|| format!("--incident {spec}"));
+    let mut incidents = args.incident.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    if args.random_incidents > 0 {
+        let last_ms = if start_ms.is_some() { now_ms } else { now_ms + RANDOM_INCIDENTS_WITHIN_MS };
+        incidents.extend(Incident::random(args.random_incidents as usize, first_ms, last_ms, seed));
+    }
+    let generator = GeneratorConfig { seed, malformed_share: args.malformed, incidents, ..GeneratorConfig::default() };
+    let rate = args.rate.unwrap_or(RATE_DEFAULT);
+    Ok(Source::Synthetic(Synthetic { generator, rate, start_ms, lines_max: args.events }))
+}

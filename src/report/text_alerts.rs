@@ -1,0 +1,62 @@
+//! The last section of the text report: the alerts of the period, one row per incident.
+
+use super::table::{Align, Page, Table, Tone};
+use super::text::{ROWS_MAX, local};
+use super::words::Words;
+use super::{Alert, Report};
+
+/// Adds the section to the page.
+pub(crate) fn alerts(page: &mut Page, report: &Report, words: Words) {
+    let labels = words.labels();
+    page.heading(labels.alerts);
+    if report.alerts_total == 0 {
+        return page.sentence(labels.no_alerts);
+    }
+    let incidents = incidents(&report.alerts);
+    let listed = report.alerts.len() as u64;
+    page.sentence(&words.alerts(report.alerts_total, listed, incidents.len() as u64));
+    let aligns = {
+        use Align::{Left, Right, Toned};
+        [Toned, Left, Left, Left, Right, Right, Right, Left]
+    };
+    let mut table = Table::new(labels.alert_columns.into_iter().zip(aligns));
+    let hidden = incidents.len().saturating_sub(ROWS_MAX);
+    for minutes in &incidents[hidden..] {
+        let (first, last) = (minutes[0], minutes[minutes.len() - 1]);
+        let value = |alert: &Alert| alert.observed.as_ref().and_then(|n| n.as_f64()).unwrap_or(0.0);
+        let highest =
+            minutes.iter().max_by(|a, b| value(a).total_cmp(&value(b))).map_or(first, |alert| *alert);
+        let critical = minutes.iter().find(|alert| alert.severity == "critical");
+        let severity = &critical.map_or(first, |alert| *alert).severity;
+        let tone = if critical.is_some() { Tone::Critical } else { Tone::Warning };
+        let cells = [
+            words.severity(severity).to_owned(),
+            words.alert_kind(&first.kind).to_owned(),
+            words.moment(local(first.ts, report)),
+            local(last.ts, report).format("%H:%M").to_string(),
+            words.int(minutes.len()),
+            words.stored(highest.observed.as_ref()),
+            words.stored(highest.limit.as_ref()),
+            words.status(&last.status).to_owned(),
+        ];
+        table.row(cells, Some(tone));
+    }
+    page.table(&table);
+    if hidden > 0 {
+        page.note(&words.earlier(hidden as u64));
+    }
+}
+
+/// The alerts by incident, in order of their first minute. An alert without an incident stands alone.
+fn incidents(alerts: &[Alert]) -> Vec<Vec<&Alert>> {
+    let mut incidents: Vec<Vec<&Alert>> = Vec::new();
+    for alert in alerts {
+        let same =
+            |other: &&mut Vec<&Alert>| !alert.incident.is_empty() && other[0].incident == alert.incident;
+        match incidents.iter_mut().rev().find(same) {
+            Some(incident) => incident.push(alert),
+            None => incidents.push(vec![alert]),
+        }
+    }
+    incidents
+}
