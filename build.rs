@@ -7,11 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-const MODULES: [&str; 3] = [
-    "access-filter-map",
-    "access-window-aggregate",
-    "access-anomaly",
-];
+const MODULES: [&str; 3] = ["access-filter-map", "access-window-aggregate", "access-anomaly"];
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets this for every build script");
@@ -25,9 +21,7 @@ fn main() {
         // Also for a file that is not there yet, so that the next build after it appears takes it in.
         println!("cargo::rerun-if-changed={}", source.display());
         if !source.exists() {
-            println!(
-                "cargo::warning=the SmartModule {module} is not built; run `cargo xtask build`"
-            );
+            println!("cargo::warning=the SmartModule {module} is not built; run `cargo xtask build`");
             continue;
         }
         fs::copy(&source, Path::new(&out).join(&file))

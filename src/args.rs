@@ -9,7 +9,11 @@ use crate::report::Lang;
 
 /// Real-time analysis of a streaming platform's access logs: Fluvio SmartModules in, MongoDB out.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = "Exit codes: 0 done, 1 a finding (status, doctor), 2 an error.")]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 a finding (status, doctor), 2 an error."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -53,6 +57,9 @@ pub struct StoreArgs {
     /// MongoDB to use, a replica set or a sharded cluster [default: a local mongod under the data directory]
     #[arg(long, value_name = "URI", env = "STREAMPULSE_MONGODB_URI", hide_env_values = true)]
     pub mongodb_uri: Option<String>,
+    /// Port of the local mongod [default: any that is free]
+    #[arg(long, value_name = "PORT", conflicts_with = "mongodb_uri")]
+    pub mongod_port: Option<u16>,
     /// Database to use [default: streampulse]
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
@@ -206,7 +213,9 @@ pub enum Format {
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let millis = producer::incident::parse_duration_ms(text).map_err(|error| error.to_string())?;
-    u64::try_from(millis).map(std::time::Duration::from_millis).map_err(|_| "a time is not negative".to_owned())
+    u64::try_from(millis)
+        .map(std::time::Duration::from_millis)
+        .map_err(|_| "a time is not negative".to_owned())
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

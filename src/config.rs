@@ -143,8 +143,13 @@ impl Config {
         let path = file.unwrap_or(Path::new(FILE));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
-            Err(error) => return Err(error).with_context(|| format!("cannot read the configuration {}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => {
+                return Ok(Self::default());
+            }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot read the configuration {}", path.display()));
+            }
         };
         Self::parse(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
     }
@@ -161,7 +166,10 @@ impl Config {
             "topics.access-logs.partitions is {partitions}, must be 1 to {}",
             PARTITIONS_MAX - 1
         );
-        let sizes = [("access-logs", config.topics.logs.bytes_max), ("access-rollups", config.topics.rollups.bytes_max)];
+        let sizes = [
+            ("access-logs", config.topics.logs.bytes_max),
+            ("access-rollups", config.topics.rollups.bytes_max),
+        ];
         for (topic, bytes_max) in sizes {
             let least = Self::TOPIC_BYTES_MIN;
             ensure!(bytes_max >= least, "topics.{topic}.bytes_max is {bytes_max}, must be at least {least}");

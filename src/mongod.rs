@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
 use ::mongodb::Client;
 use ::mongodb::bson::{Document, doc};
 use ::mongodb::options::ClientOptions;
+use anyhow::{Context, Result, bail};
 
 /// Memory that the local server may use for its cache, in gigabytes.
 const CACHE_GB: &str = "1";
@@ -34,8 +34,9 @@ pub struct Mongod {
 /// The program: `$STREAMPULSE_MONGOD`, one on `PATH`, or the one that `cargo xtask setup` has fetched.
 pub fn program() -> Option<PathBuf> {
     let named = std::env::var_os("STREAMPULSE_MONGOD").map(PathBuf::from);
-    let on_path = std::env::var_os("PATH")
-        .and_then(|path| std::env::split_paths(&path).map(|dir| dir.join("mongod")).find(|file| file.is_file()));
+    let on_path = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|dir| dir.join("mongod")).find(|file| file.is_file())
+    });
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
@@ -44,28 +45,34 @@ pub fn program() -> Option<PathBuf> {
 }
 
 impl Mongod {
-    /// The mongod under `data_dir`: the one that runs there already, or a new one.
+    /// The mongod under `data_dir`: the one that runs there already, or a new one, on `port` where one is named.
     ///
     /// # Errors
-    /// When there is no program, or it does not start.
-    pub async fn start(data_dir: &Path) -> Result<Self> {
+    /// When there is no program, the named port is used by something else, or the server does not start.
+    pub async fn start(data_dir: &Path, port: Option<u16>) -> Result<Self> {
         let dir = data_dir.join("mongod");
         std::fs::create_dir_all(&dir).with_context(|| {
             format!("cannot create the folder {} for mongod; choose another with --data-dir", dir.display())
         })?;
         let port_file = dir.join("streampulse.port");
         let known_port = std::fs::read_to_string(&port_file).ok().and_then(|port| port.trim().parse().ok());
-        if let Some(port) = known_port
-            && is_ours(port, &dir).await
+        if let Some(running) = known_port
+            && is_ours(running, &dir).await
         {
-            let this = Self { port, child: None };
+            let this = Self { port: running, child: None };
             this.await_primary().await?;
             return Ok(this);
         }
         let program = program().context(
             "there is no mongod: install one, fetch one with `cargo xtask setup`, or name a server with --mongodb-uri",
         )?;
-        let port = known_port.filter(|port| is_free(*port)).map_or_else(free_port, Ok)?;
+        let port = match port {
+            Some(port) if is_free(port) => port,
+            Some(port) => {
+                bail!("port {port} is in use by another program; choose another with --mongod-port")
+            }
+            None => known_port.filter(|port| is_free(*port)).map_or_else(free_port, Ok)?,
+        };
         std::fs::write(&port_file, port.to_string())
             .with_context(|| format!("cannot write to the data directory {}", data_dir.display()))?;
         let child = Command::new(&program)
@@ -96,7 +103,7 @@ impl Mongod {
 
     /// Ends the server if this process has started it.
     pub async fn stop(self) {
-        let Some(child) = self.child else { return };
+        let Some(mut child) = self.child else { return };
         if let Ok(client) = connect(self.port).await {
             let admin = client.database("admin");
             // The answer is a closed connection.
@@ -104,7 +111,7 @@ impl Mongod {
                 tracing::debug!(%error, "mongod closed the connection");
             }
         }
-        let ended = tokio::task::spawn_blocking(move || { let mut child = child; child.wait() }).await;
+        let ended = tokio::task::spawn_blocking(move || child.wait()).await;
         tracing::debug!(?ended, "the local mongod has ended");
     }
 
@@ -112,7 +119,8 @@ impl Mongod {
     pub async fn stop_any(mut self) {
         if self.child.is_none()
             && let Ok(client) = connect(self.port).await
-            && let Err(error) = client.database("admin").run_command(doc! { "shutdown": 1, "timeoutSecs": 10 }).await
+            && let Err(error) =
+                client.database("admin").run_command(doc! { "shutdown": 1, "timeoutSecs": 10 }).await
         {
             tracing::debug!(%error, "mongod closed the connection");
         }
@@ -153,16 +161,20 @@ impl Mongod {
                 admin.run_command(doc! { "replSetInitiate": config }).await.map(|_| ())
             }
             // Its port was taken meanwhile, so it has another one than it was set up with.
-            Ok(status) if status.get_i32("myState").is_ok_and(|state| state == REMOVED) => self.move_to(client, host).await,
+            Ok(status) if status.get_i32("myState").is_ok_and(|state| state == REMOVED) => {
+                self.move_to(client, host).await
+            }
             Err(error) if code(&error) == Some(INVALID_CONFIG) => self.move_to(client, host).await,
             other => other.map(|_| ()),
         }
     }
 
     async fn move_to(&self, client: &Client, host: &str) -> Result<(), ::mongodb::error::Error> {
-        let stored = client.database("local").collection::<Document>("system.replset").find_one(doc! {}).await?;
+        let stored =
+            client.database("local").collection::<Document>("system.replset").find_one(doc! {}).await?;
         let version = stored.as_ref().and_then(|config| config.get_i32("version").ok()).unwrap_or(1);
-        let config = doc! { "_id": "streampulse", "version": version + 1, "members": [{ "_id": 0, "host": host }] };
+        let config =
+            doc! { "_id": "streampulse", "version": version + 1, "members": [{ "_id": 0, "host": host }] };
         let command = doc! { "replSetReconfig": config, "force": true };
         client.database("admin").run_command(command).await.map(|_| ())
     }
@@ -181,8 +193,11 @@ async fn is_ours(port: u16, dir: &Path) -> bool {
         return false;
     }
     let Ok(client) = connect(port).await else { return false };
-    let Ok(options) = client.database("admin").run_command(doc! { "getCmdLineOpts": 1 }).await else { return false };
-    let path = options.get_document("parsed").and_then(|parsed| parsed.get_document("storage")?.get_str("dbPath"));
+    let Ok(options) = client.database("admin").run_command(doc! { "getCmdLineOpts": 1 }).await else {
+        return false;
+    };
+    let path =
+        options.get_document("parsed").and_then(|parsed| parsed.get_document("storage")?.get_str("dbPath"));
     path.is_ok_and(|path| std::fs::canonicalize(path).ok() == std::fs::canonicalize(dir).ok())
 }
 
@@ -191,7 +206,8 @@ fn is_free(port: u16) -> bool {
 }
 
 fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port on this machine")?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port on this machine")?;
     Ok(listener.local_addr()?.port())
 }
 

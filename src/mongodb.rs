@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ::mongodb::bson::{Document, doc};
+use ::mongodb::error::ErrorKind;
 use ::mongodb::options::ClientOptions;
 use ::mongodb::{Client, Database};
 use anyhow::{Context, Result, bail};
@@ -47,7 +48,7 @@ pub async fn reach(store: &Store) -> Result<Reached> {
     let (uri, local) = match &store.mongodb_uri {
         Some(uri) => (uri.clone(), None),
         None => {
-            let mongod = Mongod::start(&store.data_dir).await?;
+            let mongod = Mongod::start(&store.data_dir, store.mongod_port).await?;
             (mongod.uri(), Some(mongod))
         }
     };
@@ -55,14 +56,16 @@ pub async fn reach(store: &Store) -> Result<Reached> {
     options.app_name.get_or_insert_with(|| "streampulse".to_owned());
     options.server_selection_timeout = Some(store.wait_for_mongodb);
     let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let hello = hello(options.clone()).await.with_context(|| {
-        let waited = store.wait_for_mongodb.as_secs_f64();
-        format!(
-            "MongoDB at {hosts} did not answer within {waited} s; start it, correct --mongodb-uri, or wait longer \
-             with --wait-for-mongodb"
-        )
-    })?;
-    let (hello, version) = hello;
+    let (hello, version) = match hello(options.clone()).await {
+        Ok(hello) => hello,
+        // The error's own text is the driver's whole view of the network.
+        Err(error) if matches!(error.kind.as_ref(), ErrorKind::ServerSelection { .. }) => bail!(
+            "MongoDB at {hosts} did not answer within {} s; start it, correct --mongodb-uri, or wait longer with \
+             --wait-for-mongodb",
+            store.wait_for_mongodb.as_secs_f64()
+        ),
+        Err(error) => return Err(error).with_context(|| format!("MongoDB at {hosts} refused us")),
+    };
     let kind = if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") {
         "sharded cluster".to_owned()
     } else if let Ok(name) = hello.get_str("setName") {
@@ -79,7 +82,7 @@ pub async fn reach(store: &Store) -> Result<Reached> {
     Ok(Reached { database, description: format!("mongod {version}, {kind}{whose}"), local })
 }
 
-async fn hello(options: ClientOptions) -> Result<(Document, String)> {
+async fn hello(options: ClientOptions) -> Result<(Document, String), ::mongodb::error::Error> {
     let admin = Client::with_options(options)?.database("admin");
     let hello = admin.run_command(doc! { "hello": 1 }).await?;
     let build = admin.run_command(doc! { "buildInfo": 1 }).await?;

@@ -27,6 +27,8 @@ pub struct Store {
     pub data_dir: PathBuf,
     /// A named MongoDB.
     pub mongodb_uri: Option<String>,
+    /// Port of a local MongoDB; any when nothing is said.
+    pub mongod_port: Option<u16>,
     /// Database.
     pub database: String,
     /// How long it may take to answer at the start.
@@ -47,6 +49,7 @@ impl Store {
         Self {
             data_dir: args.data_dir,
             mongodb_uri: args.mongodb_uri.or_else(|| config.mongodb.uri.clone()),
+            mongod_port: args.mongod_port,
             database: args.database.unwrap_or_else(|| config.mongodb.database.clone()),
             wait_for_mongodb: args.wait_for_mongodb,
         }
@@ -132,7 +135,8 @@ impl Topics {
             partitions: 1,
             bytes_max: config.topics.rollups.bytes_max,
         };
-        let user_id_field = config.filter_map.fields.get("user_id").map_or("user_id", String::as_str).to_owned();
+        let user_id_field =
+            config.filter_map.fields.get("user_id").map_or("user_id", String::as_str).to_owned();
         Self { logs, rollups, user_id_field }
     }
 }
@@ -148,7 +152,8 @@ impl Up {
         if let Some(limit) = args.limit_per_minute {
             config.anomaly.limit_per_minute = limit;
         }
-        let has_end = args.source.file.is_some() || args.source.events.is_some() || args.source.for_time.is_some();
+        let has_end =
+            args.source.file.is_some() || args.source.events.is_some() || args.source.for_time.is_some();
         ensure!(
             has_end || !args.until_drained,
             "--until-drained needs an end of the input: give --file, --events or --for too"
@@ -179,7 +184,13 @@ impl Produce {
         let config = Config::load(args.config.as_deref())?;
         let (for_time, labels) = (args.source.for_time, args.source.labels.clone());
         let topics_dir = (!args.print).then(|| topics_dir(&args.data_dir));
-        Ok(Self { source: source(args.source, false)?, for_time, topics_dir, topics: Topics::new(&config), labels })
+        Ok(Self {
+            source: source(args.source, false)?,
+            for_time,
+            topics_dir,
+            topics: Topics::new(&config),
+            labels,
+        })
     }
 }
 
@@ -212,7 +223,8 @@ fn source(args: SourceArgs, follow: bool) -> Result<Source> {
         let last_ms = if start_ms.is_some() { now_ms } else { now_ms + RANDOM_INCIDENTS_WITHIN_MS };
         incidents.extend(Incident::random(args.random_incidents as usize, first_ms, last_ms, seed));
     }
-    let generator = GeneratorConfig { seed, malformed_share: args.malformed, incidents, ..GeneratorConfig::default() };
+    let generator =
+        GeneratorConfig { seed, malformed_share: args.malformed, incidents, ..GeneratorConfig::default() };
     let rate = args.rate.unwrap_or(RATE_DEFAULT);
     Ok(Source::Synthetic(Synthetic { generator, rate, start_ms, lines_max: args.events }))
 }

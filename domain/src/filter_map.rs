@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use crate::CODE_HASH;
 use crate::event_id::EventId;
 use crate::normalize::{Event, Outcome, Reject, RejectReason, country_text, write_reject};
 use crate::oversized::Oversized;
 use crate::params::FilterMapSettings;
 use crate::wire::{EventsFrameWriter, Header};
-use crate::CODE_HASH;
 
 /// One record of a stored batch.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,10 @@ fn event_json(settings: &FilterMapSettings, offset: u64, event: &Event) -> Value
     json.insert("timestamp".to_owned(), rfc_3339(event.ts_ms).into());
     json.insert("user_id".to_owned(), event.user_id.as_ref().into());
     json.insert("device".to_owned(), settings.normalizer.devices().name(event.device).into());
-    json.insert("content_type".to_owned(), settings.normalizer.content_types().name(event.content_type).into());
+    json.insert(
+        "content_type".to_owned(),
+        settings.normalizer.content_types().name(event.content_type).into(),
+    );
     json.insert("country".to_owned(), country_text(&event.country).into());
     json.insert("city".to_owned(), event.city.as_ref().into());
     if !event.extra.is_empty() {
@@ -130,7 +133,8 @@ mod tests {
     fn a_batch_becomes_one_frame_that_accounts_for_every_line() {
         let oversized = Oversized { line_bytes: 9_000_000, head: b"{\"user" }.encode();
         let values = [VALID, b"", VALID, &oversized, b"[]"];
-        let params = Params::from([("epoch".to_owned(), "2".to_owned()), ("partition".to_owned(), "3".to_owned())]);
+        let params =
+            Params::from([("epoch".to_owned(), "2".to_owned()), ("partition".to_owned(), "3".to_owned())]);
         let settings = FilterMapSettings::parse(&params).expect("valid");
         let lines = (40..).zip(values).map(|(offset, value)| Line { offset, value });
         let mut bytes = Vec::new();

@@ -10,17 +10,18 @@
 //!   2000 to 2099, is `bad_timestamp`;
 //! - a country that is not in ISO 3166-1 alpha-2 is `bad_country`.
 
+mod json;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::LINE_BYTES_MAX;
 use crate::bson::{DEPTH_MAX, Writer, depth, harmless_fields};
 use crate::event_id::EventId;
 use crate::vocabulary::Vocabulary;
+use json::{Fields, Scalar};
 
 /// Longest `user_id` in bytes.
 pub const USER_ID_BYTES_MAX: usize = 256;
@@ -172,7 +173,10 @@ impl FieldNames {
         }
         for (index, name) in names.iter().enumerate() {
             if name.is_empty() || names[..index].contains(name) {
-                return Err(format!("fields gives the name {name:?} for {}: empty or given twice", REQUIRED[index]));
+                return Err(format!(
+                    "fields gives the name {name:?} for {}: empty or given twice",
+                    REQUIRED[index]
+                ));
             }
         }
         Ok(Self(names))
@@ -253,7 +257,7 @@ impl Normalizer {
         if line.len() > LINE_BYTES_MAX {
             return reject(RejectReason::TooLarge, None);
         }
-        let mut fields = match parse(line, &self.fields) {
+        let mut fields = match json::parse(line, &self.fields) {
             Ok(fields) => fields,
             Err(reason) => return reject(reason, None),
         };
@@ -275,7 +279,8 @@ impl Normalizer {
             let [row, column] = code.map(|letter| usize::from(letter.wrapping_sub(b'A')));
             self.countries.get(row).and_then(|row| row.get(column)).copied().unwrap_or(false)
         };
-        match <[u8; 2]>::try_from(text.as_bytes()).map(|code| code.map(|letter| letter.to_ascii_uppercase())) {
+        match <[u8; 2]>::try_from(text.as_bytes()).map(|code| code.map(|letter| letter.to_ascii_uppercase()))
+        {
             Ok(code) if known(&code) => Ok(code),
             _ => reject(RejectReason::BadCountry, Some(Field::Country)),
         }
@@ -284,7 +289,14 @@ impl Normalizer {
 
 /// Appends the document of `access_rejects` for `line` to `out`. `line_bytes` is the length of the whole line,
 /// of which `line` may be only the beginning; `seen_at_ms` is the stored batch's time.
-pub fn write_reject(reject: &Reject, line: &[u8], line_bytes: u64, seen_at_ms: i64, id: EventId, out: &mut Vec<u8>) {
+pub fn write_reject(
+    reject: &Reject,
+    line: &[u8],
+    line_bytes: u64,
+    seen_at_ms: i64,
+    id: EventId,
+    out: &mut Vec<u8>,
+) {
     let mut document = Writer::new(out);
     document.int64("_id", id.get());
     document.string("reason", reject.reason.name());
@@ -304,53 +316,6 @@ pub fn country_text(code: &[u8; 2]) -> &str {
 
 fn reject<T>(reason: RejectReason, field: Option<Field>) -> Result<T, Reject> {
     Err(Reject { reason, field })
-}
-
-/// The value of a required field; what is neither text nor number only says that it was there.
-enum Scalar<'a> {
-    Text(Cow<'a, str>),
-    Number(f64),
-    Other,
-}
-
-struct Fields<'a> {
-    required: [Option<Scalar<'a>>; 6],
-    extra: Map<String, Value>,
-}
-
-fn parse<'a>(line: &'a [u8], names: &FieldNames) -> Result<Fields<'a>, RejectReason> {
-    let starts_object = line.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let mut json = serde_json::Deserializer::from_slice(line);
-    let parsed = if starts_object {
-        json.deserialize_map(FieldsVisitor { names }).and_then(|fields| json.end().map(|()| Some(fields)))
-    } else {
-        IgnoredAny::deserialize(&mut json).and_then(|_| json.end().map(|()| None))
-    };
-    match parsed {
-        Ok(Some(fields)) => Ok(fields),
-        Ok(None) => Err(RejectReason::NotObject),
-        Err(_) if nesting(line) > DEPTH_MAX => Err(RejectReason::TooDeep),
-        Err(_) => Err(RejectReason::NotJson),
-    }
-}
-
-/// Deepest nesting of brackets outside of strings, whether or not the text is JSON.
-fn nesting(line: &[u8]) -> usize {
-    let (mut level, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in line {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                level += 1;
-                deepest = deepest.max(level);
-            }
-            b'}' | b']' if !in_string => level = level.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// A required text: not blank, without spaces around it, at most `bytes_max` long.
@@ -375,7 +340,8 @@ fn text<'a>(fields: &mut Fields<'a>, field: Field, bytes_max: usize) -> Result<C
 fn timestamp(fields: &mut Fields) -> Result<i64, Reject> {
     let bad = Reject { reason: RejectReason::BadTimestamp, field: Some(Field::Timestamp) };
     let ts_ms = if let Some(Scalar::Number(number)) = fields.required[Field::Timestamp as usize] {
-        let millis = if number.abs() < EPOCH_SECONDS_END { (number * 1000.0).round() } else { number.floor() };
+        let millis =
+            if number.abs() < EPOCH_SECONDS_END { (number * 1000.0).round() } else { number.floor() };
         // A float beyond the range of i64 saturates, which the range check below refuses.
         millis as i64
     } else {
@@ -402,108 +368,6 @@ fn fold(
         extra.insert(name, Value::String(text[..kept].to_owned()));
         vocabulary.other()
     }))
-}
-
-struct FieldsVisitor<'n> {
-    names: &'n FieldNames,
-}
-
-impl<'de> Visitor<'de> for FieldsVisitor<'_> {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields { required: [const { None }; 6], extra: Map::new() };
-        while let Some(Key(key)) = map.next_key()? {
-            match self.names.position(&key) {
-                Some(index) => fields.required[index] = Some(map.next_value()?),
-                None => {
-                    fields.extra.insert(key.into_owned(), map.next_value()?);
-                }
-            }
-        }
-        Ok(fields)
-    }
-}
-
-/// A key, borrowed from the line where it has no escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ScalarVisitor;
-        impl<'de> Visitor<'de> for ScalarVisitor {
-            type Value = Scalar<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number as f64))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number as f64))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Other)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Other)
-            }
-        }
-        deserializer.deserialize_any(ScalarVisitor)
-    }
 }
 
 #[cfg(test)]

@@ -122,7 +122,9 @@ fn known(params: &Params, allowed: &[&str]) -> Result<(), String> {
 
 fn json<T: DeserializeOwned + Default>(params: &Params, key: &str) -> Result<T, String> {
     match params.get(key) {
-        Some(text) => serde_json::from_str(text).map_err(|error| format!("{key} is not the JSON expected: {error}")),
+        Some(text) => {
+            serde_json::from_str(text).map_err(|error| format!("{key} is not the JSON expected: {error}"))
+        }
         None => Ok(T::default()),
     }
 }
@@ -158,7 +160,8 @@ mod tests {
 
     #[test]
     fn only_what_shapes_an_event_is_hashed() {
-        let hash = |key: &str, value: &str| settings_hash(&Params::from([(key.to_owned(), value.to_owned())]));
+        let hash =
+            |key: &str, value: &str| settings_hash(&Params::from([(key.to_owned(), value.to_owned())]));
         assert_eq!(hash("partition", "1"), hash("output", "frame"));
         assert_ne!(hash("devices", "{}"), hash("content_types", "{}"));
     }

@@ -20,30 +20,78 @@ const DEVICES: &[(&str, &[&str])] = &[
     (
         "tv",
         &[
-            "tv", "smart tv", "television", "televisão", "televisor", "connected tv", "ctv", "android tv", "apple tv",
-            "google tv", "fire tv", "roku", "chromecast", "web os", "tizen", "set top box", "stb",
+            "tv",
+            "smart tv",
+            "television",
+            "televisão",
+            "televisor",
+            "connected tv",
+            "ctv",
+            "android tv",
+            "apple tv",
+            "google tv",
+            "fire tv",
+            "roku",
+            "chromecast",
+            "web os",
+            "tizen",
+            "set top box",
+            "stb",
         ],
     ),
     (
         "smartphone",
         &[
-            "smartphone", "phone", "mobile", "mobile phone", "cell phone", "cellphone", "celular", "telefone",
-            "telemóvel", "iphone", "android", "android phone", "ios",
+            "smartphone",
+            "phone",
+            "mobile",
+            "mobile phone",
+            "cell phone",
+            "cellphone",
+            "celular",
+            "telefone",
+            "telemóvel",
+            "iphone",
+            "android",
+            "android phone",
+            "ios",
         ],
     ),
     ("tablet", &["tablet", "ipad", "android tablet", "kindle fire", "fire tablet"]),
     (
         "desktop",
         &[
-            "desktop", "computer", "computador", "pc", "laptop", "notebook", "web", "browser", "navegador", "mac",
-            "macbook", "windows", "linux", "chromebook",
+            "desktop",
+            "computer",
+            "computador",
+            "pc",
+            "laptop",
+            "notebook",
+            "web",
+            "browser",
+            "navegador",
+            "mac",
+            "macbook",
+            "windows",
+            "linux",
+            "chromebook",
         ],
     ),
     (
         "console",
         &[
-            "console", "game console", "games console", "videogame", "playstation", "ps4", "ps5", "xbox", "xbox one",
-            "xbox series x", "nintendo switch", "switch",
+            "console",
+            "game console",
+            "games console",
+            "videogame",
+            "playstation",
+            "ps4",
+            "ps5",
+            "xbox",
+            "xbox one",
+            "xbox series x",
+            "nintendo switch",
+            "switch",
         ],
     ),
     (OTHER, &["other", "others", "outro", "outros", "unknown", "desconhecido"]),
@@ -54,14 +102,37 @@ const CONTENT_TYPES: &[(&str, &[&str])] = &[
     (
         "series",
         &[
-            "series", "serie", "série", "séries", "tv series", "tv show", "show", "episode", "episódio", "seriado",
-            "novela", "season", "temporada",
+            "series",
+            "serie",
+            "série",
+            "séries",
+            "tv series",
+            "tv show",
+            "show",
+            "episode",
+            "episódio",
+            "seriado",
+            "novela",
+            "season",
+            "temporada",
         ],
     ),
-    ("documentary", &["documentary", "documentaries", "documentário", "documentários", "doc", "docs", "docuseries"]),
+    (
+        "documentary",
+        &["documentary", "documentaries", "documentário", "documentários", "doc", "docs", "docuseries"],
+    ),
     (
         "live",
-        &["live", "ao vivo", "live tv", "live stream", "livestream", "broadcast", "transmissão", "esporte ao vivo"],
+        &[
+            "live",
+            "ao vivo",
+            "live tv",
+            "live stream",
+            "livestream",
+            "broadcast",
+            "transmissão",
+            "esporte ao vivo",
+        ],
     ),
     ("short", &["short", "shorts", "clip", "clipe", "trailer", "curta", "curtas", "curta metragem"]),
     (OTHER, &["other", "others", "outro", "outros", "unknown", "desconhecido"]),
@@ -129,12 +200,16 @@ impl Vocabulary {
     fn add(&mut self, name: &str, spellings: &[impl AsRef<str>]) -> Result<(), String> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
-            return Err(format!("{name:?} is not a name of 1 to {NAME_BYTES_MAX} characters from a-z, 0-9 and _"));
+            return Err(format!(
+                "{name:?} is not a name of 1 to {NAME_BYTES_MAX} characters from a-z, 0-9 and _"
+            ));
         }
         let index = match self.names.iter().position(|known| known == name) {
             Some(index) => index,
             None if self.names.len() == NAMES_MAX => {
-                return Err(format!("{name:?} is one name too many: at most {NAMES_MAX}, \"other\" included"));
+                return Err(format!(
+                    "{name:?} is one name too many: at most {NAMES_MAX}, \"other\" included"
+                ));
             }
             None => {
                 self.names.push(name.to_owned());

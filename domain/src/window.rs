@@ -30,7 +30,8 @@ pub fn aggregate(settings: WindowSettings, bytes: &[u8]) -> Result<Delta, WireEr
         counter.count(&Access::read(document).ok_or(WireError::Text)?);
     }
     let stored_at_ms = frame.header.stored_at_ms;
-    let late = counter.times_ms.iter().filter(|&&ts_ms| ts_ms < stored_at_ms - settings.lateness_ms_allowed).count();
+    let late =
+        counter.times_ms.iter().filter(|&&ts_ms| ts_ms < stored_at_ms - settings.lateness_ms_allowed).count();
     let event_time_ms = event_time(std::mem::take(&mut counter.times_ms), stored_at_ms);
     let mut delta = counter.into_delta();
     delta.rejected = frame.rejected;
@@ -61,7 +62,8 @@ impl<'a> Access<'a> {
     /// Reads the fields in the order in which `Normalizer::write_event` writes them.
     fn read(document: &'a [u8]) -> Option<Self> {
         let mut elements = elements(document);
-        let mut next = |key: &str| elements.next().filter(|(found, _)| *found == key).map(|(_, element)| element);
+        let mut next =
+            |key: &str| elements.next().filter(|(found, _)| *found == key).map(|(_, element)| element);
         next("_id")?;
         let Element::Date(ts_ms) = next("ts")? else { return None };
         let mut text = |key: &str| match next(key) {
@@ -91,14 +93,19 @@ struct Counter<'a> {
 impl<'a> Counter<'a> {
     fn count(&mut self, access: &Access<'a>) {
         let minute = u32::try_from(access.ts_ms / MINUTE_MS).expect("event times are from 2000 to 2099");
-        let pair = (index(&mut self.devices, access.device), index(&mut self.content_types, access.content_type));
+        let pair =
+            (index(&mut self.devices, access.device), index(&mut self.content_types, access.content_type));
         *self.cells.entry((minute, access.country, access.city)).or_default().entry(pair).or_default() += 1;
-        self.users.entry((minute, crate::hash(access.user_id.as_bytes()))).or_insert((0, access.user_id)).0 += 1;
+        self.users
+            .entry((minute, crate::hash(access.user_id.as_bytes())))
+            .or_insert((0, access.user_id))
+            .0 += 1;
         self.times_ms.push(access.ts_ms);
     }
 
     fn into_delta(self) -> Delta {
-        let counts = |pairs: BTreeMap<(u8, u8), u32>| pairs.into_iter().map(|((d, c), n)| (d, c, n)).collect();
+        let counts =
+            |pairs: BTreeMap<(u8, u8), u32>| pairs.into_iter().map(|((d, c), n)| (d, c, n)).collect();
         let mut cells: Vec<_> = self
             .cells
             .into_iter()
@@ -132,7 +139,9 @@ fn heavy_users(users: &HashMap<(u32, u64), (u32, &str)>) -> Vec<HeavyUser> {
         .filter(|(_, (n, _))| *n >= HEAVY_USER_N_MIN)
         .map(|(&(minute, _), &(n, user_id))| HeavyUser { minute, n, user_id: user_id.to_owned() })
         .collect();
-    heavy.sort_unstable_by(|a, b| b.n.cmp(&a.n).then_with(|| (a.minute, &a.user_id).cmp(&(b.minute, &b.user_id))));
+    heavy.sort_unstable_by(|a, b| {
+        b.n.cmp(&a.n).then_with(|| (a.minute, &a.user_id).cmp(&(b.minute, &b.user_id)))
+    });
     heavy.truncate(HEAVY_USERS_MAX);
     heavy
 }
@@ -181,8 +190,11 @@ mod tests {
             "not a line".to_owned(),
         ];
         let delta = delta(&lines, T + 2 * MINUTE_MS);
-        let cells: Vec<_> =
-            delta.cells.iter().map(|c| (i64::from(c.minute) - T / MINUTE_MS, c.city.as_str(), c.counts.clone())).collect();
+        let cells: Vec<_> = delta
+            .cells
+            .iter()
+            .map(|c| (i64::from(c.minute) - T / MINUTE_MS, c.city.as_str(), c.counts.clone()))
+            .collect();
         let expected = [
             (0, "Recife", vec![(0, 0, 1)]),
             (0, "Rio", vec![(0, 0, 2), (1, 0, 1)]),
@@ -208,14 +220,19 @@ mod tests {
         assert_eq!(delta(&lines, T).event_time_ms, Some(T + 4));
         let future = [line("b", T + EVENT_TIME_AHEAD_MS_MAX + 1, "tv", "Rio")];
         assert_eq!(delta(&future, T).event_time_ms, None);
-        assert_eq!(delta(&[line("b", T + EVENT_TIME_AHEAD_MS_MAX, "tv", "Rio")], T).event_time_ms.is_some(), true);
+        assert_eq!(
+            delta(&[line("b", T + EVENT_TIME_AHEAD_MS_MAX, "tv", "Rio")], T).event_time_ms.is_some(),
+            true
+        );
     }
 
     #[test]
     fn heavy_users_are_named_and_bounded() {
         let mut lines = Vec::new();
         for user in 0..HEAVY_USERS_MAX + 2 {
-            lines.extend((0..HEAVY_USER_N_MIN as usize + user).map(|_| line(&format!("u{user}"), T, "tv", "Rio")));
+            lines.extend(
+                (0..HEAVY_USER_N_MIN as usize + user).map(|_| line(&format!("u{user}"), T, "tv", "Rio")),
+            );
         }
         lines.extend((1..HEAVY_USER_N_MIN).map(|_| line("light", T, "tv", "Rio")));
         let heavy = delta(&lines, T).heavy_users;

@@ -13,23 +13,16 @@ const START_MS: i64 = 1_795_377_600_000;
 const LINES_PER_SECOND: i64 = 50_000;
 
 fn main() -> Result<()> {
-    let (flags, numbers): (Vec<String>, Vec<String>) = std::env::args()
-        .skip(1)
-        .partition(|argument| argument.starts_with('-'));
+    let (flags, numbers): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     let number = |index: usize, default: u64| {
-        let parse = |text: &String| {
-            text.parse()
-                .with_context(|| format!("\"{text}\" is not a number"))
-        };
+        let parse = |text: &String| text.parse().with_context(|| format!("\"{text}\" is not a number"));
         numbers.get(index).map_or(Ok(default), parse)
     };
     let (lines, seed) = (number(0, 1_000_000)?, number(1, 0)?);
     let is_speed_only = flags.iter().any(|flag| flag == "--speed");
 
-    let mut generator = Generator::new(GeneratorConfig {
-        seed,
-        ..GeneratorConfig::default()
-    });
+    let mut generator = Generator::new(GeneratorConfig { seed, ..GeneratorConfig::default() });
     let mut stdout = std::io::stdout().lock();
     let mut out = Vec::new();
     let mut bytes = 0;

@@ -122,12 +122,8 @@ impl Conditions {
     /// The source at `x` (0 to below 1) of all that happens.
     pub fn source_at(&self, x: f64) -> Source {
         let total = self.sources_cumulative.last().map_or(0.0, |(sum, _)| *sum);
-        let index = self
-            .sources_cumulative
-            .partition_point(|(sum, _)| *sum <= x * total);
-        self.sources_cumulative
-            .get(index)
-            .map_or(Source::Organic, |(_, source)| *source)
+        let index = self.sources_cumulative.partition_point(|(sum, _)| *sum <= x * total);
+        self.sources_cumulative.get(index).map_or(Source::Organic, |(_, source)| *source)
     }
 
     /// The place at `x` (0 to below 1) of the demand, of one country if given.
@@ -141,9 +137,7 @@ impl Conditions {
     }
 
     fn sum_before(&self, place: usize) -> f64 {
-        place
-            .checked_sub(1)
-            .map_or(0.0, |last| self.places_cumulative[last])
+        place.checked_sub(1).map_or(0.0, |last| self.places_cumulative[last])
     }
 
     /// Traffic of a country that outages leave, against that of the undisturbed platform.
@@ -155,10 +149,7 @@ impl Conditions {
 
     fn span_around(&self, now_ms: i64) -> Range<i64> {
         let minute_ms = now_ms.div_euclid(60_000) * 60_000;
-        let edges = self
-            .incidents
-            .iter()
-            .flat_map(|incident| [incident.start_ms, incident.end_ms()]);
+        let edges = self.incidents.iter().flat_map(|incident| [incident.start_ms, incident.end_ms()]);
         edges.fold(minute_ms..minute_ms + 60_000, |span, edge_ms| {
             if edge_ms <= now_ms {
                 span.start.max(edge_ms)..span.end
@@ -175,30 +166,16 @@ impl Conditions {
         // Clocks are changed at full quarters of an hour of UTC everywhere.
         let quarter_ms = now_ms.div_euclid(900_000) * 900_000;
         self.offsets_valid_ms = quarter_ms..quarter_ms + 900_000;
-        let now = DateTime::from_timestamp_millis(quarter_ms)
-            .expect("the instant was clamped")
-            .naive_utc();
+        let now = DateTime::from_timestamp_millis(quarter_ms).expect("the instant was clamped").naive_utc();
         for (offset, place) in self.offsets_minutes.iter_mut().zip(PLACES.iter()) {
-            *offset = place
-                .city
-                .zone
-                .offset_from_utc_datetime(&now)
-                .fix()
-                .local_minus_utc()
-                / 60;
+            *offset = place.city.zone.offset_from_utc_datetime(&now).fix().local_minus_utc() / 60;
         }
     }
 
     fn find_lost(&mut self, now_ms: i64) {
         self.lost.fill(0.0);
-        for incident in self
-            .incidents
-            .iter()
-            .filter(|incident| incident.is_active(now_ms))
-        {
-            if let (IncidentKind::RegionalOutage, Some(country)) =
-                (incident.kind, incident.country_index())
-            {
+        for incident in self.incidents.iter().filter(|incident| incident.is_active(now_ms)) {
+            if let (IncidentKind::RegionalOutage, Some(country)) = (incident.kind, incident.country_index()) {
                 let served = (1.0 - self.lost[country]) * (1.0 - incident.intensity);
                 self.lost[country] = 1.0 - served;
             }
@@ -217,9 +194,7 @@ impl Conditions {
     }
 
     fn find_sources(&mut self, now_ms: i64) {
-        let shares: Vec<f64> = (0..COUNTRIES.len())
-            .map(|country| self.served_share(country))
-            .collect();
+        let shares: Vec<f64> = (0..COUNTRIES.len()).map(|country| self.served_share(country)).collect();
         let organic = shares.iter().sum();
         let mut sum = organic;
         let mut drop = 1.0;
@@ -235,9 +210,7 @@ impl Conditions {
                     self.sources_cumulative.push((sum, Source::Bot(index)));
                 }
                 IncidentKind::ViralRelease => {
-                    let normal = incident
-                        .country_index()
-                        .map_or(organic, |country| shares[country]);
+                    let normal = incident.country_index().map_or(organic, |country| shares[country]);
                     sum += normal * incident.intensity;
                     self.sources_cumulative.push((sum, Source::Viral(index)));
                 }
@@ -280,15 +253,9 @@ mod tests {
 
     #[test]
     fn offsets_follow_summer_time() {
-        let new_york = PLACES
-            .iter()
-            .position(|place| place.city.name == "New York")
-            .unwrap();
+        let new_york = PLACES.iter().position(|place| place.city.name == "New York").unwrap();
         assert_eq!(conditions(&[], NOW_MS).offset_minutes(new_york), -300);
-        assert_eq!(
-            conditions(&[], NOW_MS - 90 * 86_400_000).offset_minutes(new_york),
-            -240
-        );
+        assert_eq!(conditions(&[], NOW_MS - 90 * 86_400_000).offset_minutes(new_york), -240);
     }
 
     #[test]
@@ -332,10 +299,7 @@ mod tests {
     fn places_can_be_drawn_of_one_country() {
         let now = conditions(&[], NOW_MS);
         let japan = country_of("JP");
-        assert!(
-            (0..100)
-                .all(|x| PLACES[now.place_at(Some(japan), f64::from(x) / 100.0)].country == japan)
-        );
+        assert!((0..100).all(|x| PLACES[now.place_at(Some(japan), f64::from(x) / 100.0)].country == japan));
     }
 
     #[test]

@@ -132,9 +132,7 @@ impl Generator {
     fn served(&mut self, mut draw: impl FnMut(&mut Generator) -> Session) -> Session {
         for _ in 0..DRAWS_MAX {
             let session = draw(self);
-            let lost_share = self
-                .conditions
-                .lost_share(usize::from(session.viewer.place));
+            let lost_share = self.conditions.lost_share(usize::from(session.viewer.place));
             if !self.chance(lost_share) {
                 return session;
             }
@@ -158,11 +156,7 @@ impl Generator {
     fn new_session(&mut self, country: Option<usize>, now_ms: i64) -> Session {
         let place = self.conditions.place_at(country, self.rng.random());
         let viewer = self.population.viewer_at(place, self.rng.random());
-        let device = if self.chance(USUAL_SHARE) {
-            viewer.usual_device()
-        } else {
-            viewer.second_device()
-        };
+        let device = if self.chance(USUAL_SHARE) { viewer.usual_device() } else { viewer.second_device() };
         let content = if self.chance(USUAL_SHARE) {
             viewer.usual_content()
         } else {
@@ -204,15 +198,8 @@ impl Generator {
         // A release is a movie or an episode of a series.
         let content = (traits & 1) as usize;
         let title = VIRAL_TITLES[(traits >> 1) as usize % VIRAL_TITLES.len()];
-        let session = Session {
-            content: content as u8,
-            title: 0,
-            ..session
-        };
-        Line {
-            title: Some(title),
-            ..self.session_line(&session, now_ms)
-        }
+        let session = Session { content: content as u8, title: 0, ..session };
+        Line { title: Some(title), ..self.session_line(&session, now_ms) }
     }
 
     fn bot_line(&mut self, incident: usize, now_ms: i64) -> Line {
@@ -275,13 +262,11 @@ impl Generator {
 
     fn bitrate_kbps(&mut self) -> Option<u32> {
         let steps = [800, 1_500, 3_000, 5_200, 8_000, 16_000];
-        self.chance(BITRATE_SHARE)
-            .then(|| steps[self.rng.random_range(0..steps.len())])
+        self.chance(BITRATE_SHARE).then(|| steps[self.rng.random_range(0..steps.len())])
     }
 
     fn rare_member(&mut self) -> Option<&'static str> {
-        self.chance(RARE_SHARE)
-            .then(|| RARE_MEMBERS[self.rng.random_range(0..RARE_MEMBERS.len())])
+        self.chance(RARE_SHARE).then(|| RARE_MEMBERS[self.rng.random_range(0..RARE_MEMBERS.len())])
     }
 
     /// An index below `count`; the first ones come more often.

@@ -162,7 +162,9 @@ impl FileReader {
             let mut lines = empty();
             let mut ended = false;
             while !lines.is_full() && !ended {
-                let read = line.read(&mut self.reader).with_context(|| format!("cannot read {}", self.path.display()))?;
+                let read = line
+                    .read(&mut self.reader)
+                    .with_context(|| format!("cannot read {}", self.path.display()))?;
                 match read {
                     LineRead::Whole => self.take(&mut line, &mut lines),
                     LineRead::Cut if !self.follow && !line.is_empty() => self.take(&mut line, &mut lines),
@@ -224,11 +226,17 @@ impl FileReader {
 impl FileNote {
     fn matches(&self, head: &[u8]) -> bool {
         self.fingerprint_bytes > 0
-            && head.get(..self.fingerprint_bytes).is_some_and(|beginning| domain::hash(beginning) == self.fingerprint)
+            && head
+                .get(..self.fingerprint_bytes)
+                .is_some_and(|beginning| domain::hash(beginning) == self.fingerprint)
     }
 }
 
-fn read_stdin(empty: impl Fn() -> Lines, sender: &mpsc::Sender<Chunk>, stop: &CancellationToken) -> Result<()> {
+fn read_stdin(
+    empty: impl Fn() -> Lines,
+    sender: &mpsc::Sender<Chunk>,
+    stop: &CancellationToken,
+) -> Result<()> {
     let mut reader = BufReader::with_capacity(256 << 10, std::io::stdin());
     let mut line = Line::default();
     let (mut lines, mut first) = (empty(), true);

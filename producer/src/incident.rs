@@ -49,9 +49,8 @@ impl Incident {
     /// # Errors
     /// Says which part of the specification is wrong and what it should look like.
     pub fn parse(spec: &str, start_ms: i64) -> Result<Incident> {
-        Incident::parse_parts(spec.trim(), start_ms).with_context(|| {
-            format!("incident \"{spec}\" is not KIND@TIME/DURATION[*INTENSITY][:COUNTRY]")
-        })
+        Incident::parse_parts(spec.trim(), start_ms)
+            .with_context(|| format!("incident \"{spec}\" is not KIND@TIME/DURATION[*INTENSITY][:COUNTRY]"))
     }
 
     /// Draws `count` incidents that do not overlap, spread over `start_ms..end_ms`, of all kinds in turn.
@@ -73,13 +72,7 @@ impl Incident {
                 let offset_ms = rng.random_range(0..=slot_ms - duration_ms);
                 let country = kind.draw_country(&mut rng);
                 let start_ms = start_ms + slot as i64 * slot_ms + offset_ms;
-                Incident {
-                    kind,
-                    start_ms,
-                    duration_ms,
-                    intensity,
-                    country,
-                }
+                Incident { kind, start_ms, duration_ms, intensity, country }
             })
             .collect()
     }
@@ -100,14 +93,10 @@ impl Incident {
     }
 
     fn parse_parts(spec: &str, start_ms: i64) -> Result<Incident> {
-        let (kind, rest) = spec
-            .split_once('@')
-            .context("there is no @ after the kind")?;
+        let (kind, rest) = spec.split_once('@').context("there is no @ after the kind")?;
         let kind = IncidentKind::parse(kind)?;
         // A time holds colons but no slash, so the last slash is the one before the duration.
-        let (time, rest) = rest
-            .rsplit_once('/')
-            .context("there is no /DURATION after the time")?;
+        let (time, rest) = rest.rsplit_once('/').context("there is no /DURATION after the time")?;
         let (rest, country) = match rest.split_once(':') {
             Some((rest, code)) => (rest, Some(parse_country(code)?)),
             None => (rest, None),
@@ -118,28 +107,16 @@ impl Incident {
         };
         let duration_ms = parse_duration_ms(duration)?;
         ensure!(duration_ms > 0, "the duration must be longer than zero");
-        ensure!(
-            duration_ms <= DURATION_MS_MAX,
-            "the duration must be at most 30d"
-        );
+        ensure!(duration_ms <= DURATION_MS_MAX, "the duration must be at most 30d");
         match kind {
             IncidentKind::RegionalOutage => {
                 ensure!(country.is_some(), "an outage needs a :COUNTRY")
             }
-            IncidentKind::Drop => ensure!(
-                country.is_none(),
-                "a drop is of all countries; use an outage"
-            ),
+            IncidentKind::Drop => ensure!(country.is_none(), "a drop is of all countries; use an outage"),
             IncidentKind::BotAttack | IncidentKind::ViralRelease => {}
         }
         let start_ms = parse_time_ms(time, start_ms)?;
-        Ok(Incident {
-            kind,
-            start_ms,
-            duration_ms,
-            intensity,
-            country,
-        })
+        Ok(Incident { kind, start_ms, duration_ms, intensity, country })
     }
 }
 
@@ -191,25 +168,16 @@ impl IncidentKind {
     }
 
     fn parse_intensity(self, text: &str) -> Result<f64> {
-        let intensity: f64 = text
-            .parse()
-            .ok()
-            .with_context(|| format!("the intensity \"{text}\" is not a number"))?;
+        let intensity: f64 =
+            text.parse().ok().with_context(|| format!("the intensity \"{text}\" is not a number"))?;
         let (allowed, words) = match self {
-            IncidentKind::BotAttack | IncidentKind::ViralRelease => (
-                intensity > 0.0 && intensity <= INTENSITY_MAX,
-                "above 0 and at most 1000",
-            ),
-            IncidentKind::RegionalOutage => {
-                (intensity > 0.0 && intensity <= 1.0, "above 0 and at most 1")
+            IncidentKind::BotAttack | IncidentKind::ViralRelease => {
+                (intensity > 0.0 && intensity <= INTENSITY_MAX, "above 0 and at most 1000")
             }
+            IncidentKind::RegionalOutage => (intensity > 0.0 && intensity <= 1.0, "above 0 and at most 1"),
             IncidentKind::Drop => ((0.0..1.0).contains(&intensity), "at least 0 and below 1"),
         };
-        ensure!(
-            allowed,
-            "the intensity of {} must be {words}, not {text}",
-            self.name()
-        );
+        ensure!(allowed, "the intensity of {} must be {words}, not {text}", self.name());
         Ok(intensity)
     }
 
@@ -228,14 +196,8 @@ impl IncidentKind {
             return None;
         }
         // The silence of a small market is lost in the noise, so nobody could be asked to detect it.
-        let large = || {
-            COUNTRIES
-                .iter()
-                .filter(|country| country.weight >= OUTAGE_WEIGHT_MIN)
-        };
-        large()
-            .nth(rng.random_range(0..large().count()))
-            .map(|country| country.code)
+        let large = || COUNTRIES.iter().filter(|country| country.weight >= OUTAGE_WEIGHT_MIN);
+        large().nth(rng.random_range(0..large().count())).map(|country| country.code)
     }
 }
 
@@ -249,13 +211,9 @@ pub fn parse_duration_ms(text: &str) -> Result<i64> {
     let mut rest = text;
     let mut total_ms: i64 = 0;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .with_context(example)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).with_context(example)?;
         let (number, tail) = rest.split_at(digits);
-        let letters = tail
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let unit_ms = match unit {
             "ms" => 1,
@@ -266,10 +224,8 @@ pub fn parse_duration_ms(text: &str) -> Result<i64> {
             _ => bail!(example()),
         };
         let number: i64 = number.parse().ok().with_context(example)?;
-        total_ms = number
-            .checked_mul(unit_ms)
-            .and_then(|ms| total_ms.checked_add(ms))
-            .with_context(example)?;
+        total_ms =
+            number.checked_mul(unit_ms).and_then(|ms| total_ms.checked_add(ms)).with_context(example)?;
         rest = tail;
     }
     Ok(total_ms)
@@ -291,14 +247,9 @@ fn parse_country(code: &str) -> Result<&'static str> {
 fn parse_time_ms(text: &str, start_ms: i64) -> Result<i64> {
     let wrong = || format!("the time \"{text}\" is neither RFC 3339 nor like +10m after the start");
     if let Some(after) = text.strip_prefix('+') {
-        return start_ms
-            .checked_add(parse_duration_ms(after).with_context(wrong)?)
-            .with_context(wrong);
+        return start_ms.checked_add(parse_duration_ms(after).with_context(wrong)?).with_context(wrong);
     }
-    Ok(DateTime::parse_from_rfc3339(text)
-        .ok()
-        .with_context(wrong)?
-        .timestamp_millis())
+    Ok(DateTime::parse_from_rfc3339(text).ok().with_context(wrong)?.timestamp_millis())
 }
 
 fn rfc3339(ms: i64) -> Option<String> {

@@ -60,12 +60,7 @@ pub struct Line {
 impl Line {
     /// Appends the line, without a newline, with at most one flaw.
     pub fn write(&self, flaw: Option<Flaw>, out: &mut Vec<u8>) {
-        let mut object = Object {
-            out,
-            ascii: self.ascii,
-            flaw,
-            is_first: true,
-        };
+        let mut object = Object { out, ascii: self.ascii, flaw, is_first: true };
         object.out.push(b'{');
         self.write_required(&mut object);
         if let Some(session) = self.session {
@@ -98,12 +93,7 @@ impl Line {
             object.out.push(b'"');
         }
         if object.is_sound(Field::Timestamp, "timestamp") {
-            push_timestamp(
-                self.event_ms,
-                self.timestamp_form,
-                self.offset_minutes,
-                object.out,
-            );
+            push_timestamp(self.event_ms, self.timestamp_form, self.offset_minutes, object.out);
         }
         let texts = [
             (Field::Device, "device", self.device),
@@ -135,9 +125,7 @@ impl Object<'_> {
                 self.name(name);
                 true
             }
-            Some(Flaw {
-                value: Some(value), ..
-            }) => {
+            Some(Flaw { value: Some(value), .. }) => {
                 self.name(name);
                 self.out.extend_from_slice(value.as_bytes());
                 false
@@ -155,14 +143,12 @@ impl Object<'_> {
         self.separate();
         self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());
-        self.out
-            .extend_from_slice(if self.ascii { b"\": " } else { b"\":" });
+        self.out.extend_from_slice(if self.ascii { b"\": " } else { b"\":" });
     }
 
     fn separate(&mut self) {
         if !self.is_first {
-            self.out
-                .extend_from_slice(if self.ascii { b", " } else { b"," });
+            self.out.extend_from_slice(if self.ascii { b", " } else { b"," });
         }
         self.is_first = false;
     }
@@ -193,9 +179,7 @@ fn push_ascii(text: &str, out: &mut Vec<u8>) {
 }
 
 fn push_hex(number: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(
-        &[28, 24, 20, 16, 12, 8, 4, 0].map(|shift| HEX[(number >> shift & 15) as usize]),
-    );
+    out.extend_from_slice(&[28, 24, 20, 16, 12, 8, 4, 0].map(|shift| HEX[(number >> shift & 15) as usize]));
 }
 
 fn push_number(number: u64, out: &mut Vec<u8>) {
@@ -215,8 +199,7 @@ fn push_number(number: u64, out: &mut Vec<u8>) {
 
 /// Appends a number of exactly `width` digits, at most four.
 fn push_padded(number: u32, width: usize, out: &mut Vec<u8>) {
-    let digits =
-        [number / 1_000, number / 100, number / 10, number].map(|part| b'0' + (part % 10) as u8);
+    let digits = [number / 1_000, number / 100, number / 10, number].map(|part| b'0' + (part % 10) as u8);
     out.extend_from_slice(&digits[4 - width..]);
 }
 
@@ -267,16 +250,11 @@ fn civil_from_days(days: u32) -> (u32, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (year_of_era + era * 400 + u32::from(month <= 2), month, day)
 }
 

@@ -108,9 +108,7 @@ fn write_binary(rng: &mut ChaCha8Rng, out: &mut Vec<u8>) {
 fn write_long_user_id(rng: &mut ChaCha8Rng, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"user_id\":\"");
     out.resize(out.len() + LONG_ID_BYTES, rng.random_range(b'a'..=b'z'));
-    out.extend_from_slice(
-        b"\",\"timestamp\":1795341600,\"device\":\"tv\",\"content_type\":\"live\",",
-    );
+    out.extend_from_slice(b"\",\"timestamp\":1795341600,\"device\":\"tv\",\"content_type\":\"live\",");
     out.extend_from_slice(b"\"country\":\"BR\",\"city\":\"Recife\"}");
 }
 

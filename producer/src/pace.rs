@@ -35,11 +35,7 @@ impl Backfill {
     pub fn new(start_ms: i64, end_ms: i64, mean_rate_per_second: f64, seed: u64) -> Backfill {
         let start_ms = start_ms.clamp(NOW_MS_MIN, NOW_MS_MAX);
         let is_rate = mean_rate_per_second.is_finite() && mean_rate_per_second > 0.0;
-        let end_ms = if is_rate {
-            end_ms.min(NOW_MS_MAX)
-        } else {
-            start_ms
-        };
+        let end_ms = if is_rate { end_ms.min(NOW_MS_MAX) } else { start_ms };
         Backfill {
             conditions: Conditions::new(Vec::new()),
             rng: ChaCha8Rng::seed_from_u64(seed ^ BACKFILL_STREAM),
@@ -97,18 +93,12 @@ mod tests {
 
     #[track_caller]
     fn assert_near(actual: f64, expected: f64, tolerance: f64) {
-        assert!(
-            (actual - expected).abs() <= tolerance * expected,
-            "{actual} is not near {expected}"
-        );
+        assert!((actual - expected).abs() <= tolerance * expected, "{actual} is not near {expected}");
     }
 
     fn mean_volume(start_ms: i64, end_ms: i64) -> f64 {
         let minutes = (end_ms - start_ms) / 60_000;
-        (0..minutes)
-            .map(|minute| volume_factor(start_ms + minute * 60_000))
-            .sum::<f64>()
-            / minutes as f64
+        (0..minutes).map(|minute| volume_factor(start_ms + minute * 60_000)).sum::<f64>() / minutes as f64
     }
 
     #[test]
@@ -128,28 +118,18 @@ mod tests {
         let instants: Vec<i64> = Backfill::new(START_MS, START_MS + WEEK_MS, 1.0, 1).collect();
         assert_near(instants.len() as f64, WEEK_MS as f64 / 1_000.0, 0.01);
         assert!(instants.is_sorted());
-        assert!(
-            instants
-                .iter()
-                .all(|now_ms| (START_MS..START_MS + WEEK_MS).contains(now_ms))
-        );
+        assert!(instants.iter().all(|now_ms| (START_MS..START_MS + WEEK_MS).contains(now_ms)));
         for hour in 0..48 {
             let (from, to) = (START_MS + hour * HOUR_MS, START_MS + (hour + 1) * HOUR_MS);
-            let count = instants
-                .iter()
-                .filter(|now_ms| (from..to).contains(now_ms))
-                .count();
+            let count = instants.iter().filter(|now_ms| (from..to).contains(now_ms)).count();
             assert_near(count as f64, 3_600.0 * mean_volume(from, to), 0.10);
         }
     }
 
     #[test]
     fn a_backfill_is_seeded() {
-        let take = |seed| {
-            Backfill::new(START_MS, START_MS + WEEK_MS, 50.0, seed)
-                .take(1_000)
-                .collect::<Vec<_>>()
-        };
+        let take =
+            |seed| Backfill::new(START_MS, START_MS + WEEK_MS, 50.0, seed).take(1_000).collect::<Vec<_>>();
         assert_eq!(take(1), take(1));
         assert_ne!(take(1), take(2));
     }
@@ -158,11 +138,9 @@ mod tests {
     fn incidents_change_the_density() {
         let count = |spec: &str| {
             let incidents = vec![Incident::parse(spec, START_MS).unwrap()];
-            let backfill =
-                Backfill::new(START_MS, START_MS + 2 * HOUR_MS, 20.0, 3).with_incidents(incidents);
+            let backfill = Backfill::new(START_MS, START_MS + 2 * HOUR_MS, 20.0, 3).with_incidents(incidents);
             let instants: Vec<i64> = backfill.collect();
-            let during =
-                |now_ms: &&i64| (HOUR_MS..HOUR_MS + 600_000).contains(&(**now_ms - START_MS));
+            let during = |now_ms: &&i64| (HOUR_MS..HOUR_MS + 600_000).contains(&(**now_ms - START_MS));
             instants.iter().filter(during).count() as f64
         };
         let normal = count("drop@+3d/1m");
@@ -176,10 +154,7 @@ mod tests {
     #[test]
     fn nothing_comes_from_nothing() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(
-                Backfill::new(START_MS, START_MS + WEEK_MS, rate, 1).next(),
-                None
-            );
+            assert_eq!(Backfill::new(START_MS, START_MS + WEEK_MS, rate, 1).next(), None);
         }
         assert_eq!(Backfill::new(START_MS, START_MS, 1.0, 1).next(), None);
         assert_eq!(Backfill::new(START_MS, i64::MIN, 1.0, 1).next(), None);

@@ -89,11 +89,7 @@ const WEEKEND: [f64; 24] = [
 
 const fn hour_weight(hour_of_week: usize) -> f64 {
     let hour = hour_of_week % 24;
-    if hour_of_week / 24 >= SATURDAY {
-        WEEKEND[hour]
-    } else {
-        WEEKDAY[hour]
-    }
+    if hour_of_week / 24 >= SATURDAY { WEEKEND[hour] } else { WEEKDAY[hour] }
 }
 
 // Linear steps between the hours keep the mean of the minutes equal to the mean of the hours.
@@ -114,13 +110,7 @@ const fn country(
     contents: Mix,
     cities: &'static [City],
 ) -> Country {
-    Country {
-        code,
-        weight,
-        devices,
-        contents,
-        cities,
-    }
+    Country { code, weight, devices, contents, cities }
 }
 
 const fn city(name: &'static str, zone: Tz, weight: f64) -> City {
@@ -303,35 +293,12 @@ mod tests {
 
     #[test]
     fn tables_are_consistent() {
-        assert_eq!(
-            COUNTRIES.iter().map(|country| country.weight).sum::<f64>(),
-            100.0
-        );
+        assert_eq!(COUNTRIES.iter().map(|country| country.weight).sum::<f64>(), 100.0);
         for country in &COUNTRIES {
-            assert_eq!(
-                country
-                    .devices
-                    .iter()
-                    .map(|&part| u32::from(part))
-                    .sum::<u32>(),
-                100
-            );
-            assert_eq!(
-                country
-                    .contents
-                    .iter()
-                    .map(|&part| u32::from(part))
-                    .sum::<u32>(),
-                100
-            );
+            assert_eq!(country.devices.iter().map(|&part| u32::from(part)).sum::<u32>(), 100);
+            assert_eq!(country.contents.iter().map(|&part| u32::from(part)).sum::<u32>(), 100);
             assert!((2..=6).contains(&country.cities.len()), "{}", country.code);
-            assert_eq!(
-                COUNTRIES
-                    .iter()
-                    .filter(|other| other.code == country.code)
-                    .count(),
-                1
-            );
+            assert_eq!(COUNTRIES.iter().filter(|other| other.code == country.code).count(), 1);
         }
         let shares: f64 = PLACES.iter().map(|place| place.share).sum();
         assert!((shares - 1.0).abs() < 1e-9);

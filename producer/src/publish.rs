@@ -91,7 +91,8 @@ impl Lines {
 
     fn add(&mut self, placed_by: &[u8], key: Option<Vec<u8>>, value: Vec<u8>) {
         let hash = domain::hash(placed_by);
-        let partition = usize::try_from(hash % self.by_partition.len() as u64).expect("below the number of partitions");
+        let partition =
+            usize::try_from(hash % self.by_partition.len() as u64).expect("below the number of partitions");
         self.bytes[partition] += value.len();
         self.by_partition[partition].push(Record { key, value });
         self.count += 1;
@@ -123,7 +124,9 @@ mod tests {
 
     #[test]
     fn the_user_is_found_in_a_line() {
-        let find = |line: &str| user_id(line.as_bytes(), b"\"user_id\"").map(|user| String::from_utf8_lossy(user).into_owned());
+        let find = |line: &str| {
+            user_id(line.as_bytes(), b"\"user_id\"").map(|user| String::from_utf8_lossy(user).into_owned())
+        };
         assert_eq!(find(r#"{"a":1,"user_id" : "u7","b":2}"#).as_deref(), Some("u7"));
         assert_eq!(find(r#"{"user_id":7}"#), None);
         assert_eq!(find("nothing"), None);
@@ -141,8 +144,12 @@ mod tests {
         lines.push(&vec![b'x'; LINE_BYTES_MAX + 1]);
         let longest = lines.by_partition.iter().flatten().map(|record| record.value.len()).max();
         assert_eq!(longest, Some(LINE_BYTES_MAX));
-        let envelopes = lines.by_partition.iter().flatten().filter_map(|record| Oversized::decode(&record.value));
-        assert_eq!(envelopes.map(|envelope| envelope.line_bytes).collect::<Vec<_>>(), [LINE_BYTES_MAX as u64 + 1]);
+        let envelopes =
+            lines.by_partition.iter().flatten().filter_map(|record| Oversized::decode(&record.value));
+        assert_eq!(
+            envelopes.map(|envelope| envelope.line_bytes).collect::<Vec<_>>(),
+            [LINE_BYTES_MAX as u64 + 1]
+        );
         assert_eq!(lines.len(), 12);
     }
 

@@ -33,11 +33,7 @@ pub struct Sessions {
 impl Sessions {
     /// The session at `x` (0 to below 1) of those that have not ended at `now_ms`.
     pub fn session_at(&mut self, now_ms: i64, x: f64) -> Option<&mut Session> {
-        while self
-            .ring
-            .front()
-            .is_some_and(|oldest| now_ms - oldest.opened_ms >= SESSION_MS_MAX)
-        {
+        while self.ring.front().is_some_and(|oldest| now_ms - oldest.opened_ms >= SESSION_MS_MAX) {
             self.ring.pop_front();
         }
         let index = (x * self.ring.len() as f64) as usize;
@@ -59,14 +55,7 @@ mod tests {
 
     fn session(id: u32, opened_ms: i64) -> Session {
         let viewer = Viewer::new(id, 0, 1);
-        Session {
-            viewer,
-            id,
-            device: 0,
-            content: 0,
-            title: 0,
-            opened_ms,
-        }
+        Session { viewer, id, device: 0, content: 0, title: 0, opened_ms }
     }
 
     #[test]

@@ -21,11 +21,7 @@ pub struct Viewer {
 impl Viewer {
     pub fn new(number: u32, place: usize, seed: u64) -> Viewer {
         let place = u16::try_from(place).expect("there are fewer than 65,536 places");
-        Viewer {
-            number,
-            place,
-            hash: mix(seed ^ mix(u64::from(number))),
-        }
+        Viewer { number, place, hash: mix(seed ^ mix(u64::from(number))) }
     }
 
     /// The device it uses most.
@@ -35,10 +31,7 @@ impl Viewer {
 
     /// The device it uses otherwise; it may be the same one.
     pub fn second_device(&self) -> usize {
-        draw(
-            &self.country().devices,
-            self.below(Trait::SecondDevice, 100),
-        )
+        draw(&self.country().devices, self.below(Trait::SecondDevice, 100))
     }
 
     /// The content type it likes best.
@@ -82,11 +75,7 @@ impl Viewer {
             return canonical;
         }
         let portuguese = matches!(self.country().code, "BR" | "PT" | "AO");
-        let variants = if portuguese {
-            spelling.portuguese
-        } else {
-            spelling.english
-        };
+        let variants = if portuguese { spelling.portuguese } else { spelling.english };
         variants[self.below(Trait::Variant, variants.len() as u32) as usize]
     }
 
@@ -127,12 +116,7 @@ impl Population {
                 let viewers = (users * place.share).round().max(1.0);
                 let root_low = FLATNESS.cbrt();
                 let root_span = (FLATNESS + viewers).cbrt() - root_low;
-                let home = Home {
-                    number_first,
-                    viewers: viewers as u32,
-                    root_low,
-                    root_span,
-                };
+                let home = Home { number_first, viewers: viewers as u32, root_low, root_span };
                 number_first += home.viewers;
                 home
             })
@@ -145,11 +129,7 @@ impl Population {
         let home = &self.homes[place];
         let root = home.root_low + x * home.root_span;
         let rank = (root * root * root - FLATNESS).max(0.0) as u32;
-        Viewer::new(
-            home.number_first + rank.min(home.viewers - 1),
-            place,
-            self.seed,
-        )
+        Viewer::new(home.number_first + rank.min(home.viewers - 1), place, self.seed)
     }
 }
 
@@ -232,9 +212,7 @@ mod tests {
 
     #[test]
     fn devices_follow_the_mix_of_the_country() {
-        let tvs = (0..10_000)
-            .filter(|&number| Viewer::new(number, 0, 5).usual_device() == 0)
-            .count();
+        let tvs = (0..10_000).filter(|&number| Viewer::new(number, 0, 5).usual_device() == 0).count();
         let wanted = usize::from(COUNTRIES[0].devices[0]) * 100;
         assert!(tvs.abs_diff(wanted) < 200, "{tvs}");
     }

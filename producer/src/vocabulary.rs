@@ -7,33 +7,18 @@ pub struct Spelling {
     pub portuguese: &'static [&'static str],
 }
 
-const fn spelling(
-    english: &'static [&'static str],
-    portuguese: &'static [&'static str],
-) -> Spelling {
-    Spelling {
-        english,
-        portuguese,
-    }
+const fn spelling(english: &'static [&'static str], portuguese: &'static [&'static str]) -> Spelling {
+    Spelling { english, portuguese }
 }
 
 /// Variants by device, in the order of [`crate::profile::DEVICES`].
 /// Those of `other` are in no table: they are folded to `other` and kept beside it.
 pub const DEVICE_SPELLINGS: [Spelling; 6] = [
-    spelling(
-        &["Smart TV", "TV", "smart_tv", "smarttv"],
-        &["Smart TV", "televisão", "TV"],
-    ),
-    spelling(
-        &["iPhone", "Android", "mobile", "Smartphone"],
-        &["celular", "iPhone", "Celular"],
-    ),
+    spelling(&["Smart TV", "TV", "smart_tv", "smarttv"], &["Smart TV", "televisão", "TV"]),
+    spelling(&["iPhone", "Android", "mobile", "Smartphone"], &["celular", "iPhone", "Celular"]),
     spelling(&["iPad", "Tablet"], &["iPad", "Tablet"]),
     spelling(&["PC", "laptop", "Desktop"], &["computador", "notebook"]),
-    spelling(
-        &["PlayStation", "Xbox", "Console"],
-        &["videogame", "PlayStation"],
-    ),
+    spelling(&["PlayStation", "Xbox", "Console"], &["videogame", "PlayStation"]),
     spelling(&["smart fridge", "VR headset"], &["projetor", "VR headset"]),
 ];
 
@@ -69,26 +54,9 @@ pub const TITLES: [&[&str]; 6] = [
         "Second Shift",
         "Die Brücke am Fluss",
     ],
-    &[
-        "Amazônia por Dentro",
-        "Deep Cold",
-        "The Bee Year",
-        "Cerrado",
-        "How Bridges Fall",
-    ],
-    &[
-        "Futebol ao Vivo",
-        "Live News",
-        "Copa do Nordeste",
-        "Morning Show",
-        "Grand Prix",
-    ],
-    &[
-        "30s de Receita",
-        "Cat vs. Printer",
-        "Gol de Placa",
-        "Try Not to Laugh",
-    ],
+    &["Amazônia por Dentro", "Deep Cold", "The Bee Year", "Cerrado", "How Bridges Fall"],
+    &["Futebol ao Vivo", "Live News", "Copa do Nordeste", "Morning Show", "Grand Prix"],
+    &["30s de Receita", "Cat vs. Printer", "Gol de Placa", "Try Not to Laugh"],
     &["Trailer: Harbor of Glass", "Bastidores"],
 ];
 
@@ -128,8 +96,7 @@ mod tests {
             serde_json::from_str::<String>(&format!("\"{title}\"")).unwrap();
         }
         for member in RARE_MEMBERS {
-            let object =
-                serde_json::from_str::<serde_json::Value>(&format!("{{{member}}}")).unwrap();
+            let object = serde_json::from_str::<serde_json::Value>(&format!("{{{member}}}")).unwrap();
             assert_eq!(object.as_object().unwrap().len(), 1);
         }
     }
@@ -148,15 +115,7 @@ mod tests {
     #[test]
     fn the_pipeline_folds_the_variants_as_meant() {
         let none = Default::default();
-        check(
-            &domain::Vocabulary::devices(&none).unwrap(),
-            &DEVICES,
-            &DEVICE_SPELLINGS,
-        );
-        check(
-            &domain::Vocabulary::content_types(&none).unwrap(),
-            &CONTENTS,
-            &CONTENT_SPELLINGS,
-        );
+        check(&domain::Vocabulary::devices(&none).unwrap(), &DEVICES, &DEVICE_SPELLINGS);
+        check(&domain::Vocabulary::content_types(&none).unwrap(), &CONTENTS, &CONTENT_SPELLINGS);
     }
 }

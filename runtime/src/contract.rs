@@ -109,7 +109,10 @@ async fn a_chain_gives_one_frame_a_batch(runtime: &dyn Runtime, name: &str, filt
     let mut stream = topic.open(0, 0, chain).await.expect("a stream");
     for (base_offset, last_offset) in [(0, 0), (1, 2)] {
         let output = next(&mut stream).await;
-        assert_eq!((output.base_offset, output.last_offset, output.values.len()), (base_offset, last_offset, 1));
+        assert_eq!(
+            (output.base_offset, output.last_offset, output.values.len()),
+            (base_offset, last_offset, 1)
+        );
     }
 }
 

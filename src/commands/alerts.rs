@@ -35,13 +35,17 @@ async fn list(database: &Database, format: Format, follow: bool) -> Result<()> {
     let mut filter = doc! {};
     loop {
         let alerts = database.collection::<Document>(ALERTS);
-        let mut found = alerts.find(filter).sort(doc! { "ts": 1, "_id": 1 }).await.context("cannot read the alerts")?;
+        let mut found =
+            alerts.find(filter).sort(doc! { "ts": 1, "_id": 1 }).await.context("cannot read the alerts")?;
         let mut newest = None;
         let mut current = HashMap::new();
         while let Some(alert) = found.try_next().await.context("cannot read the alerts")? {
             newest = alert.get_datetime("ts").ok().map(|ts| ts.timestamp_millis()).max(newest);
             let id = alert.get_str("_id").unwrap_or_default().to_owned();
-            let shown = (alert.get_str("status").unwrap_or_default().to_owned(), alert.get_i64("observed").unwrap_or(0));
+            let shown = (
+                alert.get_str("status").unwrap_or_default().to_owned(),
+                alert.get_i64("observed").unwrap_or(0),
+            );
             if seen.get(&id) != Some(&shown) {
                 show(&alert, format)?;
             }
@@ -55,7 +59,9 @@ async fn list(database: &Database, format: Format, follow: bool) -> Result<()> {
         }
         // Only what can still change is looked at again.
         filter = match newest {
-            Some(newest_ms) => doc! { "ts": { "$gte": ::mongodb::bson::DateTime::from_millis(newest_ms - FOLLOWED_MS) } },
+            Some(newest_ms) => {
+                doc! { "ts": { "$gte": ::mongodb::bson::DateTime::from_millis(newest_ms - FOLLOWED_MS) } }
+            }
             None => doc! {},
         };
         seen = current;

@@ -23,7 +23,10 @@ pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode> {
     };
     check("smartmodules", modules::load().map(|_| "built in".to_owned()));
     let config = Config::load(args.store.config.as_deref());
-    check("pipeline file", config.as_ref().map(|_| "valid".to_owned()).map_err(|error| anyhow::anyhow!("{error:#}")));
+    check(
+        "pipeline file",
+        config.as_ref().map(|_| "valid".to_owned()).map_err(|error| anyhow::anyhow!("{error:#}")),
+    );
     check("data directory", writable(&args.store.data_dir));
     if config.is_ok() {
         let store = Store::new(args.store)?;
@@ -34,8 +37,9 @@ pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode> {
         }
         check("mongodb", mongodb(&store).await);
     }
-    let fluvio = std::env::var_os("PATH")
-        .and_then(|path| std::env::split_paths(&path).map(|dir| dir.join("fluvio")).find(|file| file.is_file()));
+    let fluvio = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|dir| dir.join("fluvio")).find(|file| file.is_file())
+    });
     match fluvio {
         Some(fluvio) => println!("ok    {:<18} {}", "fluvio", fluvio.display()),
         None => println!("info  {:<18} not on PATH; the embedded runtime does not need it", "fluvio"),

@@ -29,8 +29,7 @@ pub(super) async fn run(sink: &Sink, limit_per_minute: u64) -> Result<()> {
     loop {
         interval.tick().await;
         let state = sink.logs.state().await?;
-        let ends: Vec<u64> = state.partitions.iter().map(|bounds| bounds.end).collect();
-        let (now, read) = (Instant::now(), ends.iter().sum::<u64>());
+        let (now, read) = (Instant::now(), state.partitions.iter().map(|bounds| bounds.end).sum::<u64>());
         let stored: u64 = sink.progress.events_next.iter().map(|next| next.load(Ordering::Relaxed)).sum();
         let seconds = now.duration_since(before.0).as_secs_f64();
         if seconds > 0.5 {
@@ -48,13 +47,18 @@ pub(super) async fn run(sink: &Sink, limit_per_minute: u64) -> Result<()> {
         }
         before = (now, read, stored);
         if beaten.is_none_or(|beaten| beaten.elapsed() >= HEARTBEAT_EVERY) && !away(&sink.progress) {
-            heartbeat(sink, &state.id, &ends).await?;
+            heartbeat(sink, false).await?;
             beaten = Some(now);
         }
     }
 }
 
-fn line(progress: &Progress, (read_rate, stored_rate): (f64, f64), lag: u64, limit_per_minute: u64) -> String {
+fn line(
+    progress: &Progress,
+    (read_rate, stored_rate): (f64, f64),
+    lag: u64,
+    limit_per_minute: u64,
+) -> String {
     let minute = progress.newest_minute().map_or_else(String::new, |(minute, n)| {
         let time = chrono::DateTime::from_timestamp(i64::from(minute) * 60, 0).unwrap_or_default();
         format!(" | minute {} {n} of {limit_per_minute}", time.format("%H:%M"))
@@ -71,20 +75,23 @@ fn away(progress: &Progress) -> bool {
     progress.mongodb_away.load(Ordering::Relaxed)
 }
 
-async fn heartbeat(sink: &Sink, topic_id: &str, ends: &[u64]) -> Result<()> {
+/// Writes down that the pipeline runs, or has ended, and how far its topics reach.
+pub(super) async fn heartbeat(sink: &Sink, ended: bool) -> Result<()> {
     let whole = |number: u64| Bson::Int64(i64::try_from(number).unwrap_or(i64::MAX));
-    let rollups = sink.rollups.state().await?;
+    let (logs, rollups) = (sink.logs.state().await?, sink.rollups.state().await?);
+    let ends: Vec<_> = logs.partitions.iter().map(|bounds| whole(bounds.end)).collect();
     let set = doc! {
         "runtime": "embedded",
         "at": DateTime::now(),
+        "ended": ended,
         "epoch": i64::from(sink.epoch),
-        "topic_id": topic_id,
+        "topic_id": &logs.id,
         "rollups_id": rollups.id,
-        "ends": ends.iter().copied().map(whole).collect::<Vec<_>>(),
+        "ends": ends,
         "rollups_end": whole(rollups.partitions.first().map_or(0, |bounds| bounds.end)),
     };
     let states = sink.database.collection::<::mongodb::bson::Document>(mongodb_sink::schema::STATE);
-    let key = format!("{HEARTBEAT}{topic_id}");
+    let key = format!("{HEARTBEAT}{}", logs.id);
     if let Err(error) = states.update_one(doc! { "_id": key }, doc! { "$set": set }).upsert(true).await {
         // Only `status` misses it; the jobs notice by themselves when MongoDB is away.
         tracing::debug!(%error, "cannot write the heartbeat");

@@ -23,14 +23,19 @@ pub(super) async fn run(args: ProduceArgs) -> Result<ExitCode> {
             let state = topic.state().await?;
             (Destination::Topic(topic), state)
         }
-        None => (Destination::Print, TopicState { id: String::new(), partitions: Vec::new(), notes: Default::default() }),
+        None => (
+            Destination::Print,
+            TopicState { id: String::new(), partitions: Vec::new(), notes: Default::default() },
+        ),
     };
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
         async move {
             match plan.for_time {
-                Some(time) => tokio::select! { () = super::asked_to_stop() => {}, () = tokio::time::sleep(time) => {} },
+                Some(time) => {
+                    tokio::select! { () = super::asked_to_stop() => {}, () = tokio::time::sleep(time) => {} }
+                }
                 None => super::asked_to_stop().await,
             }
             stop.cancel();

@@ -48,7 +48,9 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
     match args.format {
         Format::Json => writeln!(stdout, "{}", serde_json::to_string_pretty(&pipelines)?)?,
-        Format::Text if pipelines.is_empty() => writeln!(stdout, "No pipeline has written to this database.")?,
+        Format::Text if pipelines.is_empty() => {
+            writeln!(stdout, "No pipeline has written to this database.")?
+        }
         Format::Text => pipelines.iter().try_for_each(|pipeline| show(pipeline, &mut stdout))?,
     }
     let running = pipelines.iter().any(|pipeline| pipeline.running);
@@ -74,16 +76,25 @@ async fn read(database: &Database) -> Result<Vec<Pipeline>> {
             let job = |job: &str, topic: &str, topic_id: &str, partition: u32, high_watermark: i64| {
                 let checkpoint = next(&format!("{job}|{topic}|{topic_id}|{partition}"));
                 let lag = (high_watermark - checkpoint).max(0);
-                Job { job: job.to_owned(), topic: topic.to_owned(), partition, high_watermark, checkpoint, lag }
+                Job {
+                    job: job.to_owned(),
+                    topic: topic.to_owned(),
+                    partition,
+                    high_watermark,
+                    checkpoint,
+                    lag,
+                }
             };
             let ends = heartbeat.get_array("ends").into_iter().flatten().filter_map(|end| end.as_i64());
-            let mut jobs: Vec<_> =
-                (0..).zip(ends).map(|(partition, end)| job("events", "access-logs", &logs_id, partition, end)).collect();
+            let mut jobs: Vec<_> = (0..)
+                .zip(ends)
+                .map(|(partition, end)| job("events", "access-logs", &logs_id, partition, end))
+                .collect();
             let rollups_end = heartbeat.get_i64("rollups_end").unwrap_or(0);
             jobs.push(job("rollups", "access-rollups", &rollups_id, 0, rollups_end));
             jobs.push(job("alerts", "access-rollups", &rollups_id, 0, rollups_end));
             let epoch = heartbeat.get_i64("epoch").unwrap_or(0);
-            let running = age <= HEARTBEAT_AGE_S_MAX;
+            let running = age <= HEARTBEAT_AGE_S_MAX && !heartbeat.get_bool("ended").unwrap_or(false);
             let runtime = text("runtime");
             Pipeline { runtime, topic_id: logs_id, epoch, running, heartbeat_age_seconds: age, jobs }
         })
@@ -93,10 +104,20 @@ async fn read(database: &Database) -> Result<Vec<Pipeline>> {
 fn show(pipeline: &Pipeline, out: &mut impl Write) -> Result<()> {
     let Pipeline { runtime, topic_id, epoch, running, heartbeat_age_seconds, jobs } = pipeline;
     let state = if *running { "runs" } else { "does not run" };
-    writeln!(out, "{runtime} pipeline of topic {topic_id} (epoch {epoch}) {state}; last sign {heartbeat_age_seconds:.0} s ago")?;
-    writeln!(out, "  {:<8} {:<15} {:>9} {:>15} {:>12} {:>8}", "job", "topic", "partition", "high watermark", "checkpoint", "lag")?;
+    writeln!(
+        out,
+        "{runtime} pipeline of topic {topic_id} (epoch {epoch}) {state}; last sign {heartbeat_age_seconds:.0} s ago"
+    )?;
+    writeln!(
+        out,
+        "  {:<8} {:<15} {:>9} {:>15} {:>12} {:>8}",
+        "job", "topic", "partition", "high watermark", "checkpoint", "lag"
+    )?;
     for Job { job, topic, partition, high_watermark, checkpoint, lag } in jobs {
-        writeln!(out, "  {job:<8} {topic:<15} {partition:>9} {high_watermark:>15} {checkpoint:>12} {lag:>8}")?;
+        writeln!(
+            out,
+            "  {job:<8} {topic:<15} {partition:>9} {high_watermark:>15} {checkpoint:>12} {lag:>8}"
+        )?;
     }
     Ok(())
 }

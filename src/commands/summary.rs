@@ -33,7 +33,8 @@ impl Summary {
     pub(super) fn new(mongodb: String, progress: &Progress, elapsed: Duration) -> Self {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Acquire);
         let by_reason = RejectReason::ALL.into_iter().zip(&progress.rejected);
-        let by_reason = by_reason.map(|(reason, counter)| (reason.name(), count(counter))).filter(|(_, n)| *n > 0);
+        let by_reason =
+            by_reason.map(|(reason, counter)| (reason.name(), count(counter))).filter(|(_, n)| *n > 0);
         let (read, seconds) = (count(&progress.read), elapsed.as_secs_f64());
         Self {
             runtime: "embedded",
@@ -61,7 +62,8 @@ impl Summary {
     }
 
     fn print_text(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let Self { runtime, mongodb, read, accepted, rejected, stored, duplicates, alerts, seconds, .. } = self;
+        let Self { runtime, mongodb, read, accepted, rejected, stored, duplicates, alerts, seconds, .. } =
+            self;
         writeln!(out, "runtime     {runtime}; {mongodb}")?;
         writeln!(out, "read        {read} lines in {seconds} s, {} a second", self.events_per_second)?;
         writeln!(out, "accepted    {accepted}")?;

@@ -70,6 +70,7 @@ async fn run_on(
         done = feed_and_drain(plan, &sink) => done?,
     }
     jobs.abort_all();
+    live::heartbeat(&sink, true).await?;
     Ok((progress, started.elapsed()))
 }
 
@@ -81,7 +82,11 @@ fn check_source(source: &Source) -> Result<()> {
     Ok(())
 }
 
-fn start_jobs(sink: &Arc<Sink>, limit_per_minute: u64, partitions: usize) -> JoinSet<(&'static str, Result<()>)> {
+fn start_jobs(
+    sink: &Arc<Sink>,
+    limit_per_minute: u64,
+    partitions: usize,
+) -> JoinSet<(&'static str, Result<()>)> {
     let mut jobs = JoinSet::new();
     for partition in 0..u32::try_from(partitions).unwrap_or(u32::MAX) {
         let sink = sink.clone();
@@ -152,7 +157,8 @@ async fn drain(sink: &Sink, end_of_input: bool) -> Result<()> {
     events::tick(sink, end_of_input).await?;
     let end = sink.rollups.state().await?.partitions.first().map_or(0, |bounds| bounds.end);
     let alerts = if end_of_input { &progress.alerts_checkpoint } else { &progress.alerts_next };
-    until(|| progress.rollups_next.load(Ordering::Acquire) >= end && alerts.load(Ordering::Acquire) >= end).await;
+    until(|| progress.rollups_next.load(Ordering::Acquire) >= end && alerts.load(Ordering::Acquire) >= end)
+        .await;
     Ok(())
 }
 

@@ -11,9 +11,7 @@ use crate::step;
 pub fn install(packages: &[&str], why: &str) -> Outcome<()> {
     let names = packages.join(" ");
     if step::find_on_path("apt-get").is_none() {
-        return Err(format!(
-            "{why}: install what Debian calls {names}, then run this again"
-        ));
+        return Err(format!("{why}: install what Debian calls {names}, then run this again"));
     }
     let Some(prefix) = privilege() else {
         return Err(format!(
@@ -24,9 +22,7 @@ pub fn install(packages: &[&str], why: &str) -> Outcome<()> {
     step::timed(&what, || {
         // On a fresh machine the lists of packages are empty, or name versions that are too old.
         if let Err(message) = step::run(apt_get(prefix).arg("update")) {
-            step::note(&format!(
-                "going on with the lists of packages that are there: {message}"
-            ));
+            step::note(&format!("going on with the lists of packages that are there: {message}"));
         }
         step::run(apt_get(prefix).args(install_arguments(packages)))
     })
@@ -43,11 +39,7 @@ fn privilege() -> Option<&'static [&'static str]> {
 
 fn apt_get(prefix: &[&str]) -> Command {
     // `env` carries the variable through sudo, which drops it.
-    let words = [
-        prefix,
-        &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"],
-    ]
-    .concat();
+    let words = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]].concat();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     command
@@ -65,14 +57,8 @@ mod tests {
     fn sudo_comes_before_env_and_apt_get() {
         let command = apt_get(&["sudo", "-n"]);
         assert_eq!(command.get_program(), "sudo");
-        let words: Vec<_> = command
-            .get_args()
-            .map(|word| word.to_string_lossy())
-            .collect();
-        assert_eq!(
-            words,
-            ["-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-        );
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(words, ["-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         assert_eq!(apt_get(&[]).get_program(), "env");
     }
 }

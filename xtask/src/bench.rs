@@ -21,10 +21,7 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     if !names.contains(name) {
-        return Err(format!(
-            "no benchmark `{name}`; there are: {}",
-            names.join(", ")
-        ));
+        return Err(format!("no benchmark `{name}`; there are: {}", names.join(", ")));
     }
     let mongod = build_and_setup()?;
     step::timed(&format!("running the benchmark {name}"), || {
@@ -43,9 +40,8 @@ fn names() -> Vec<String> {
     };
     let files = entries.flatten().map(|entry| entry.path());
     let sources = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    let mut names: Vec<String> = sources
-        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
-        .collect();
+    let mut names: Vec<String> =
+        sources.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
     names.sort();
     names
 }

@@ -21,9 +21,7 @@ const SETTINGS_FOR_ANY_TOOLCHAIN: &[&str] = &[
 
 /// The folder of the workspace.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the xtask crate is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the xtask crate is a folder of the workspace")
 }
 
 /// The cargo that started this program, in the workspace folder, with a clean environment.
@@ -40,20 +38,18 @@ pub fn command_of(cargo: &Path, rustc: &Path) -> Outcome<Command> {
     let mut command = Command::new(cargo);
     command.current_dir(root());
     remove_variables(&mut command, is_of_outer_toolchain);
-    command.env("RUSTC", rustc).env(
-        "PATH",
-        path_with_first(cargo.parent().unwrap_or(Path::new("/usr/bin")))?,
-    );
+    command
+        .env("RUSTC", rustc)
+        .env("PATH", path_with_first(cargo.parent().unwrap_or(Path::new("/usr/bin")))?);
     Ok(command)
 }
 
 /// `target/release/NAME`, in whichever target folder this program itself was built.
 pub fn release_binary(name: &str) -> Outcome<PathBuf> {
-    let this =
-        env::current_exe().map_err(|error| format!("cannot find the running program: {error}"))?;
+    let this = env::current_exe().map_err(|error| format!("cannot find the running program: {error}"))?;
     let target = this.parent().and_then(Path::parent);
-    let target = target
-        .ok_or("run this as `cargo xtask`: the target folder is found from the program's place")?;
+    let target =
+        target.ok_or("run this as `cargo xtask`: the target folder is found from the program's place")?;
     Ok(target.join("release").join(name))
 }
 
@@ -74,12 +70,7 @@ fn remove_variables(command: &mut Command, leaks: fn(&str) -> bool) {
 }
 
 fn is_of_outer_run(name: &str) -> bool {
-    let exact = [
-        "CARGO_MANIFEST_DIR",
-        "CARGO_MANIFEST_PATH",
-        "CARGO_MANIFEST_LINKS",
-        "CARGO_CRATE_NAME",
-    ];
+    let exact = ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_MANIFEST_LINKS", "CARGO_CRATE_NAME"];
     let more = ["CARGO_PRIMARY_PACKAGE", "OUT_DIR"];
     exact.contains(&name)
         || more.contains(&name)
@@ -88,9 +79,7 @@ fn is_of_outer_run(name: &str) -> bool {
 }
 
 fn is_of_outer_toolchain(name: &str) -> bool {
-    let for_any = SETTINGS_FOR_ANY_TOOLCHAIN
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
+    let for_any = SETTINGS_FOR_ANY_TOOLCHAIN.iter().any(|prefix| name.starts_with(prefix));
     let of_rust = name.starts_with("CARGO") || name.starts_with("RUST");
     (of_rust && !for_any) || is_of_outer_run(name) || name == "LD_LIBRARY_PATH"
 }
@@ -98,8 +87,7 @@ fn is_of_outer_toolchain(name: &str) -> bool {
 fn path_with_first(folder: &Path) -> Outcome<OsString> {
     let others = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(folder.to_path_buf()).chain(env::split_paths(&others));
-    env::join_paths(folders)
-        .map_err(|error| format!("cannot put {} on PATH: {error}", folder.display()))
+    env::join_paths(folders).map_err(|error| format!("cannot put {} on PATH: {error}", folder.display()))
 }
 
 #[cfg(test)]
@@ -108,21 +96,10 @@ mod tests {
 
     #[test]
     fn the_same_toolchain_keeps_the_settings_and_loses_the_traces() {
-        let dropped = [
-            "CARGO_PKG_NAME",
-            "CARGO_MANIFEST_DIR",
-            "CARGO_BIN_NAME",
-            "CARGO_PRIMARY_PACKAGE",
-            "OUT_DIR",
-        ];
-        let kept = [
-            "CARGO_HOME",
-            "CARGO_TARGET_DIR",
-            "RUSTUP_TOOLCHAIN",
-            "RUSTFLAGS",
-            "PATH",
-            "LD_LIBRARY_PATH",
-        ];
+        let dropped =
+            ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"];
+        let kept =
+            ["CARGO_HOME", "CARGO_TARGET_DIR", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "PATH", "LD_LIBRARY_PATH"];
         assert!(dropped.iter().all(|name| is_of_outer_run(name)));
         assert!(!kept.iter().any(|name| is_of_outer_run(name)));
     }
@@ -141,13 +118,8 @@ mod tests {
             "CARGO_PKG_NAME",
             "LD_LIBRARY_PATH",
         ];
-        let kept = [
-            "CARGO_HOME",
-            "CARGO_NET_OFFLINE",
-            "CARGO_REGISTRIES_MINE_INDEX",
-            "RUST_BACKTRACE",
-            "HOME",
-        ];
+        let kept =
+            ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_REGISTRIES_MINE_INDEX", "RUST_BACKTRACE", "HOME"];
         assert!(dropped.iter().all(|name| is_of_outer_toolchain(name)));
         assert!(!kept.iter().any(|name| is_of_outer_toolchain(name)));
     }

@@ -22,29 +22,14 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     let mongod = build_and_setup()?;
     let program = cargo::release_binary("streampulse")?;
     let flags = flags_with(typed);
-    step::note(&format!(
-        "streampulse up {}   (Ctrl-C ends it)",
-        flags.join(" ")
-    ));
+    step::note(&format!("streampulse up {}   (Ctrl-C ends it)", flags.join(" ")));
     let mut command = Command::new(&program);
-    command
-        .current_dir(cargo::root())
-        .arg("up")
-        .args(&flags)
-        .env(mongod::VARIABLE, &mongod.path);
-    Err(format!(
-        "cannot start {}: {}",
-        program.display(),
-        command.exec()
-    ))
+    command.current_dir(cargo::root()).arg("up").args(&flags).env(mongod::VARIABLE, &mongod.path);
+    Err(format!("cannot start {}: {}", program.display(), command.exec()))
 }
 
 fn flags_with(typed: &[String]) -> Vec<String> {
-    let is_typed = |flag: &str| {
-        typed
-            .iter()
-            .any(|word| word.split('=').next() == Some(flag))
-    };
+    let is_typed = |flag: &str| typed.iter().any(|word| word.split('=').next() == Some(flag));
     let kept = FLAGS.iter().filter(|(flag, _)| !is_typed(flag));
     kept.flat_map(|(flag, value)| [flag.to_string(), value.to_string()])
         .chain(typed.iter().cloned())

@@ -73,9 +73,7 @@ fn dispatch(words: &[String]) -> Outcome<ExitCode> {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
-        other => Err(format!(
-            "unknown command `{other}`; `cargo xtask help` lists the commands"
-        )),
+        other => Err(format!("unknown command `{other}`; `cargo xtask help` lists the commands")),
     }
 }
 
@@ -96,18 +94,15 @@ fn build() -> Outcome<()> {
 
 fn build_with(toolchain: &wasm::Toolchain) -> Outcome<()> {
     wasm::build(toolchain)?;
-    step::timed(
-        "building streampulse in release mode (the first time about 10 minutes on 2 cores)",
-        || step::run(cargo::command().args(["build", "--release", "--bin", "streampulse"])),
-    )
+    step::timed("building streampulse in release mode (the first time about 10 minutes on 2 cores)", || {
+        step::run(cargo::command().args(["build", "--release", "--bin", "streampulse"]))
+    })
 }
 
 fn expect_no_arguments(command: &str, rest: &[String]) -> Outcome<()> {
     match rest.first() {
         None => Ok(()),
-        Some(extra) => Err(format!(
-            "`cargo xtask {command}` takes no arguments, found `{extra}`"
-        )),
+        Some(extra) => Err(format!("`cargo xtask {command}` takes no arguments, found `{extra}`")),
     }
 }
 

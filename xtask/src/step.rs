@@ -37,37 +37,23 @@ pub fn run(command: &mut Command) -> Outcome<()> {
 pub fn run_for_result(command: &mut Command) -> Outcome<()> {
     let status = command.stdin(Stdio::null()).status();
     let status = status.map_err(|error| format!("cannot start `{}`: {error}", line_of(command)))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}` ended with {status}", line_of(command)))
-    }
+    if status.success() { Ok(()) } else { Err(format!("`{}` ended with {status}", line_of(command))) }
 }
 
 /// What a program prints on stdout, if it starts and succeeds; its stderr is dropped.
 pub fn output_of(command: &mut Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The first executable file of this name on PATH.
 pub fn find_on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| is_executable(file))
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| is_executable(file))
 }
 
 pub fn is_executable(file: &Path) -> bool {
-    file.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// The command as a person would type it, for messages.
@@ -92,25 +78,15 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_an_error_and_has_no_output() {
-        assert!(
-            run(&mut Command::new("no-such-program-here"))
-                .unwrap_err()
-                .starts_with("cannot start")
-        );
+        assert!(run(&mut Command::new("no-such-program-here")).unwrap_err().starts_with("cannot start"));
         assert_eq!(output_of(&mut Command::new("no-such-program-here")), None);
         assert_eq!(find_on_path("no-such-program-here"), None);
     }
 
     #[test]
     fn output_counts_only_when_the_program_succeeded() {
-        assert_eq!(
-            output_of(Command::new("sh").args(["-c", "echo ok"])).as_deref(),
-            Some("ok\n")
-        );
-        assert_eq!(
-            output_of(Command::new("sh").args(["-c", "echo no; exit 1"])),
-            None
-        );
+        assert_eq!(output_of(Command::new("sh").args(["-c", "echo ok"])).as_deref(), Some("ok\n"));
+        assert_eq!(output_of(Command::new("sh").args(["-c", "echo no; exit 1"])), None);
         assert!(find_on_path("sh").is_some());
     }
 }

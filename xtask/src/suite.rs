@@ -30,39 +30,26 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
         words.iter().partition(|word| *word == "--cluster");
     let fluvio = find_fluvio();
     if !cluster.is_empty() && fluvio.is_none() {
-        return Err(
-            "--cluster needs the Fluvio CLI: put `fluvio` on PATH or into ~/.fluvio/bin".to_owned(),
-        );
+        return Err("--cluster needs the Fluvio CLI: put `fluvio` on PATH or into ~/.fluvio/bin".to_owned());
     }
     let mongod = build_and_setup()?;
     let mut tally = Tally::default();
-    step::timed(
-        "testing the workspace (the first time some minutes of compiling)",
-        || {
-            let mut command = cargo::command();
-            command
-                .args(["test", "--release", "--workspace", "--no-fail-fast", "--"])
-                .args(&filters);
-            command.env(mongod::VARIABLE, &mongod.path);
-            if let Some(fluvio) = &fluvio {
-                command.env(FLUVIO_VARIABLE, fluvio);
-            }
-            tally.add_run(command, &mut io::stdout())
-        },
-    )?;
+    step::timed("testing the workspace (the first time some minutes of compiling)", || {
+        let mut command = cargo::command();
+        command.args(["test", "--release", "--workspace", "--no-fail-fast", "--"]).args(&filters);
+        command.env(mongod::VARIABLE, &mongod.path);
+        if let Some(fluvio) = &fluvio {
+            command.env(FLUVIO_VARIABLE, fluvio);
+        }
+        tally.add_run(command, &mut io::stdout())
+    })?;
     let modules = cargo::root().join("smartmodules");
     if has_tests(&modules) {
         step::timed("testing the SmartModules natively", || {
             let mut command = cargo::command();
             command.args(["test", "--release", "--workspace", "--no-fail-fast"]);
-            command
-                .arg("--manifest-path")
-                .arg(modules.join("Cargo.toml"));
-            command
-                .arg("--target-dir")
-                .arg(modules.join("target"))
-                .arg("--")
-                .args(&filters);
+            command.arg("--manifest-path").arg(modules.join("Cargo.toml"));
+            command.arg("--target-dir").arg(modules.join("target")).arg("--").args(&filters);
             tally.add_run(command, &mut io::stdout())
         })?;
     }
@@ -71,11 +58,7 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
         eprintln!("\n{SKIPPED}\n");
     }
     println!("{tally}");
-    Ok(if tally.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 impl Tally {
@@ -83,8 +66,7 @@ impl Tally {
     fn add_run(&mut self, mut command: Command, shown: &mut impl Write) -> Outcome<()> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = child.map_err(|error| format!("cannot start cargo test: {error}"))?;
-        let mut reader =
-            BufReader::new(child.stdout.take().expect("stdout was asked for as a pipe"));
+        let mut reader = BufReader::new(child.stdout.take().expect("stdout was asked for as a pipe"));
         let mut line = vec![];
         let failed_before = self.failed;
         while reader
@@ -92,15 +74,11 @@ impl Tally {
             .map_err(|error| format!("cannot read test output: {error}"))?
             > 0
         {
-            shown
-                .write_all(&line)
-                .map_err(|error| format!("cannot show test output: {error}"))?;
+            shown.write_all(&line).map_err(|error| format!("cannot show test output: {error}"))?;
             self.add_line(&String::from_utf8_lossy(&line));
             line.clear();
         }
-        let status = child
-            .wait()
-            .map_err(|error| format!("cannot wait for cargo test: {error}"))?;
+        let status = child.wait().map_err(|error| format!("cannot wait for cargo test: {error}"))?;
         if !status.success() && self.failed == failed_before {
             // Nothing compiled, or a test program died before it could tell its results.
             eprintln!("cargo test ended with {status} and no failed test: counted as one failure");
@@ -131,11 +109,7 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(formatter, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -187,21 +161,11 @@ mod tests {
     fn a_run_without_results_is_a_failure() {
         let mut tally = Tally::default();
         let mut command = Command::new("sh");
-        command.args([
-            "-c",
-            "echo 'test result: ok. 3 passed; 0 failed; 0 ignored;'; exit 101",
-        ]);
+        command.args(["-c", "echo 'test result: ok. 3 passed; 0 failed; 0 ignored;'; exit 101"]);
         let mut shown = vec![];
         tally.add_run(command, &mut shown).unwrap();
         assert_eq!(shown, b"test result: ok. 3 passed; 0 failed; 0 ignored;\n");
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 3,
-                failed: 1,
-                skipped: 0
-            }
-        );
+        assert_eq!(tally, Tally { passed: 3, failed: 1, skipped: 0 });
     }
 
     #[test]

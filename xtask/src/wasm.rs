@@ -62,32 +62,24 @@ pub fn ensure_toolchain() -> Outcome<Toolchain> {
     for attempt in attempts(forced, found) {
         match try_out(attempt) {
             Ok(toolchain) => {
-                step::note(&format!(
-                    "the WASM modules are compiled by {}",
-                    toolchain.name()
-                ));
+                step::note(&format!("the WASM modules are compiled by {}", toolchain.name()));
                 return Ok(toolchain);
             }
             Err(message) => closed.push(message),
         }
     }
     if closed.is_empty() {
-        closed.push(format!(
-            "{ROUTE_VARIABLE}=rustup, but there is no rustup here; unset it"
-        ));
+        closed.push(format!("{ROUTE_VARIABLE}=rustup, but there is no rustup here; unset it"));
     }
     Err(format!("no compiler for wasm32: {}", closed.join("; ")))
 }
 
 /// Builds the nested workspace `smartmodules`. Costs a second when nothing changed.
 pub fn build(toolchain: &Toolchain) -> Outcome<()> {
-    step::timed(
-        "building the WASM modules (the first time 1 to 3 minutes)",
-        || {
-            step::run(&mut build_command(toolchain)?)?;
-            describe_modules()
-        },
-    )
+    step::timed("building the WASM modules (the first time 1 to 3 minutes)", || {
+        step::run(&mut build_command(toolchain)?)?;
+        describe_modules()
+    })
 }
 
 impl Toolchain {
@@ -95,10 +87,7 @@ impl Toolchain {
         match self {
             Toolchain::Rustup => format!("the Rust toolchain with its target {TARGET}"),
             Toolchain::Debian { linker } => {
-                format!(
-                    "Debian's Rust, standard library included, linked by {}",
-                    linker.display()
-                )
+                format!("Debian's Rust, standard library included, linked by {}", linker.display())
             }
         }
     }
@@ -106,18 +95,11 @@ impl Toolchain {
 
 fn attempts(forced: Option<Route>, found: Found) -> Vec<Attempt> {
     let rustup = match found {
-        Found {
-            rustup_target: true,
-            ..
-        } => vec![Attempt::UseRustup],
+        Found { rustup_target: true, .. } => vec![Attempt::UseRustup],
         Found { rustup: true, .. } => vec![Attempt::AddRustupTarget],
         _ => vec![],
     };
-    let debian = if found.debian {
-        vec![Attempt::UseDebian]
-    } else {
-        vec![Attempt::InstallDebian]
-    };
+    let debian = if found.debian { vec![Attempt::UseDebian] } else { vec![Attempt::InstallDebian] };
     match forced {
         Some(Route::Rustup) => rustup,
         Some(Route::Debian) => debian,
@@ -132,22 +114,13 @@ fn try_out(attempt: Attempt) -> Outcome<Toolchain> {
     match attempt {
         Attempt::UseRustup => Ok(Toolchain::Rustup),
         Attempt::AddRustupTarget => {
-            step::timed(
-                &format!("adding the target {TARGET} to the Rust toolchain (seconds)"),
-                || {
-                    step::run(
-                        Command::new("rustup")
-                            .current_dir(cargo::root())
-                            .args(["target", "add", TARGET]),
-                    )
-                },
-            )?;
+            step::timed(&format!("adding the target {TARGET} to the Rust toolchain (seconds)"), || {
+                step::run(Command::new("rustup").current_dir(cargo::root()).args(["target", "add", TARGET]))
+            })?;
             if rustup_has_target() {
                 return Ok(Toolchain::Rustup);
             }
-            Err(format!(
-                "rustup added {TARGET}, but `rustc` is not rustup's; put ~/.cargo/bin first on PATH"
-            ))
+            Err(format!("rustup added {TARGET}, but `rustc` is not rustup's; put ~/.cargo/bin first on PATH"))
         }
         Attempt::UseDebian => debian(),
         Attempt::InstallDebian => {
@@ -174,31 +147,22 @@ fn debian() -> Outcome<Toolchain> {
 
 /// The linker that rustup brings with every toolchain, or LLVM's.
 fn find_linker() -> Option<PathBuf> {
-    let of_rustup = step::output_of(
-        Command::new("rustc")
-            .current_dir(cargo::root())
-            .args(["--print", "target-libdir"]),
-    )
-    .and_then(|folder| Some(Path::new(folder.trim()).parent()?.join("bin/rust-lld")));
-    of_rustup
-        .filter(|file| step::is_executable(file))
-        .or_else(|| step::find_on_path("wasm-ld"))
+    let of_rustup =
+        step::output_of(Command::new("rustc").current_dir(cargo::root()).args(["--print", "target-libdir"]))
+            .and_then(|folder| Some(Path::new(folder.trim()).parent()?.join("bin/rust-lld")));
+    of_rustup.filter(|file| step::is_executable(file)).or_else(|| step::find_on_path("wasm-ld"))
 }
 
 fn rustup_has_target() -> bool {
     let mut rustc = Command::new("rustc");
-    rustc
-        .current_dir(cargo::root())
-        .args(["--print", "target-libdir", "--target", TARGET]);
+    rustc.current_dir(cargo::root()).args(["--print", "target-libdir", "--target", TARGET]);
     let Some(folder) = step::output_of(&mut rustc) else {
         return false;
     };
     let Ok(files) = fs::read_dir(folder.trim()) else {
         return false;
     };
-    files
-        .flatten()
-        .any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+    files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
 fn debian_is_ready() -> bool {
@@ -213,10 +177,7 @@ fn is_recent(version_line: &str, minimum: &str) -> bool {
         let mut parts = text.split('.');
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     };
-    match (
-        version_line.split(' ').nth(1).and_then(numbers),
-        numbers(minimum),
-    ) {
+    match (version_line.split(' ').nth(1).and_then(numbers), numbers(minimum)) {
         (Some(found), Some(needed)) => found >= needed,
         _ => false,
     }
@@ -227,9 +188,7 @@ fn parse_route(value: Option<&str>) -> Outcome<Option<Route>> {
         None | Some("") => Ok(None),
         Some("rustup") => Ok(Some(Route::Rustup)),
         Some("debian") => Ok(Some(Route::Debian)),
-        Some(other) => Err(format!(
-            "{ROUTE_VARIABLE} must be `rustup` or `debian`, found `{other}`"
-        )),
+        Some(other) => Err(format!("{ROUTE_VARIABLE} must be `rustup` or `debian`, found `{other}`")),
     }
 }
 
@@ -239,26 +198,18 @@ fn build_command(toolchain: &Toolchain) -> Outcome<Command> {
         Toolchain::Debian { linker } => {
             let mut command = cargo::command_of(Path::new(DEBIAN_CARGO), Path::new(DEBIAN_RUSTC))?;
             // Debian has no compiled standard library for wasm32; a stable cargo builds one only so.
-            command
-                .env("RUSTC_BOOTSTRAP", "1")
-                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
             command
         }
     };
     let workspace = cargo::root().join("smartmodules");
-    command
-        .arg("build")
-        .args(["--profile", PROFILE, "--target", TARGET]);
-    command
-        .arg("--manifest-path")
-        .arg(workspace.join("Cargo.toml"));
+    command.arg("build").args(["--profile", PROFILE, "--target", TARGET]);
+    command.arg("--manifest-path").arg(workspace.join("Cargo.toml"));
     command.arg("--target-dir").arg(workspace.join("target"));
     if let Toolchain::Debian { .. } = toolchain {
         command.arg("-Zbuild-std=std,panic_abort");
     }
-    command
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", compiler_flags().join("\u{1f}"));
+    command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", compiler_flags().join("\u{1f}"));
     Ok(command)
 }
 
@@ -273,23 +224,14 @@ fn compiler_flags() -> Vec<String> {
 }
 
 fn describe_modules() -> Outcome<()> {
-    let folder = cargo::root()
-        .join("smartmodules/target")
-        .join(TARGET)
-        .join(PROFILE);
-    let entries = fs::read_dir(&folder)
-        .map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let folder = cargo::root().join("smartmodules/target").join(TARGET).join(PROFILE);
+    let entries =
+        fs::read_dir(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
     let mut modules: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    modules.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "wasm")
-    });
+    modules.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     modules.sort();
     if modules.is_empty() {
-        return Err(format!(
-            "the build left no .wasm file in {}",
-            folder.display()
-        ));
+        return Err(format!("the build left no .wasm file in {}", folder.display()));
     }
     for module in modules {
         let bytes = module.metadata().map_or(0, |metadata| metadata.len());
@@ -305,40 +247,24 @@ mod tests {
     use Attempt::*;
 
     fn found(rustup_target: bool, rustup: bool, debian: bool) -> Found {
-        Found {
-            rustup_target,
-            rustup,
-            debian,
-        }
+        Found { rustup_target, rustup, debian }
     }
 
     #[test]
     fn what_is_there_is_used_before_anything_is_fetched() {
         assert_eq!(attempts(None, found(true, true, true)), [UseRustup]);
         assert_eq!(attempts(None, found(false, true, true)), [UseDebian]);
-        assert_eq!(
-            attempts(None, found(false, true, false)),
-            [AddRustupTarget, InstallDebian]
-        );
+        assert_eq!(attempts(None, found(false, true, false)), [AddRustupTarget, InstallDebian]);
         assert_eq!(attempts(None, found(false, false, false)), [InstallDebian]);
         assert_eq!(attempts(None, found(true, false, false)), [UseRustup]);
     }
 
     #[test]
     fn a_forced_route_is_the_only_one_tried() {
-        assert_eq!(
-            attempts(Some(Route::Rustup), found(false, true, true)),
-            [AddRustupTarget]
-        );
+        assert_eq!(attempts(Some(Route::Rustup), found(false, true, true)), [AddRustupTarget]);
         assert_eq!(attempts(Some(Route::Rustup), found(false, false, true)), []);
-        assert_eq!(
-            attempts(Some(Route::Debian), found(true, true, true)),
-            [UseDebian]
-        );
-        assert_eq!(
-            attempts(Some(Route::Debian), found(true, true, false)),
-            [InstallDebian]
-        );
+        assert_eq!(attempts(Some(Route::Debian), found(true, true, true)), [UseDebian]);
+        assert_eq!(attempts(Some(Route::Debian), found(true, true, false)), [InstallDebian]);
     }
 
     #[test]
@@ -347,19 +273,12 @@ mod tests {
         assert_eq!(parse_route(Some("")), Ok(None));
         assert_eq!(parse_route(Some("rustup")), Ok(Some(Route::Rustup)));
         assert_eq!(parse_route(Some("debian")), Ok(Some(Route::Debian)));
-        assert!(
-            parse_route(Some("nix"))
-                .unwrap_err()
-                .contains("found `nix`")
-        );
+        assert!(parse_route(Some("nix")).unwrap_err().contains("found `nix`"));
     }
 
     #[test]
     fn a_compiler_must_be_recent_enough() {
-        assert!(is_recent(
-            "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)",
-            "1.88"
-        ));
+        assert!(is_recent("rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)", "1.88"));
         assert!(is_recent("rustc 1.88.0", "1.88"));
         assert!(is_recent("rustc 2.0.0", "1.88"));
         assert!(!is_recent("rustc 1.85.0 (4d91de4e4 2025-02-17)", "1.88"));

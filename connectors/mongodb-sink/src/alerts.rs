@@ -56,7 +56,9 @@ struct Alerts<'a> {
 
 impl Alerts<'_> {
     async fn take(&mut self, output: &Output) -> Result<()> {
-        let [value] = output.values.as_slice() else { bail!("access-anomaly gave {} records", output.values.len()) };
+        let [value] = output.values.as_slice() else {
+            bail!("access-anomaly gave {} records", output.values.len())
+        };
         let frame = AlertsFrame::decode(value)?;
         ensure!(
             frame.code_hash == CODE_HASH,
@@ -77,10 +79,12 @@ impl Alerts<'_> {
             let state = Binary { subtype: BinarySubtype::Generic, bytes: frame.state.to_vec() };
             let fields = doc! { "state": state, "at": mongodb::bson::DateTime::now() };
             let to = frame.last_offset + 1;
-            self.checkpoint.commit(&self.sink.progress, (self.saved, to), fields, &[(ALERTS, alerts)]).await?;
+            self.checkpoint
+                .commit(&self.sink.progress, (self.saved, to), fields, &[(ALERTS, alerts)])
+                .await?;
             self.saved = to;
             self.sink.progress.alerts_checkpoint.store(to, Ordering::Release);
-            rollups::trim(self.sink, to, self.sink.progress.rollups_next.load(Ordering::Acquire)).await?;
+            rollups::trim(self.sink).await?;
         }
         self.next = frame.last_offset + 1;
         Ok(())
@@ -97,10 +101,12 @@ impl Alerts<'_> {
 
     fn count_opened(&self, alerts: &[u8]) {
         for document in documents(alerts) {
-            let text = |key: &str| elements(document).find_map(|(found, element)| match element {
-                Element::String(text) if found == key => Some(text),
-                _ => None,
-            });
+            let text = |key: &str| {
+                elements(document).find_map(|(found, element)| match element {
+                    Element::String(text) if found == key => Some(text),
+                    _ => None,
+                })
+            };
             let Some(id) = text("_id") else { continue };
             if self.sink.progress.count_alert(id, text("status") == Some("open")) {
                 tracing::warn!(alert = id, "{}", text("text").unwrap_or_default());

@@ -20,13 +20,16 @@ pub async fn epoch(database: &Database, name: &str, id: &str) -> Result<u32> {
     let key = format!("topic|{name}");
     loop {
         let known = states.find_one(doc! { "_id": &key }).await.context("cannot read pipeline_state")?;
-        let ids: Vec<Bson> = known.as_ref().and_then(|topic| topic.get_array("ids").ok()).cloned().unwrap_or_default();
+        let ids: Vec<Bson> =
+            known.as_ref().and_then(|topic| topic.get_array("ids").ok()).cloned().unwrap_or_default();
         if let Some(epoch) = ids.iter().position(|known| known.as_str() == Some(id)) {
             return Ok(u32::try_from(epoch)?);
         }
         let epoch = u32::try_from(ids.len())?;
         if epoch >= EPOCHS_MAX {
-            bail!("this database has seen {EPOCHS_MAX} log topics, which is all it can tell apart; use another --database");
+            bail!(
+                "this database has seen {EPOCHS_MAX} log topics, which is all it can tell apart; use another --database"
+            );
         }
         // An epoch that has events although nobody registered it would lend its ids to new lines.
         let entry = if has_events(database, epoch).await? { "taken" } else { id };
@@ -78,12 +81,19 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When MongoDB refuses.
-    pub async fn load(database: &Database, job: &str, id: &str, partition: u32, start: u64) -> Result<(Self, Document)> {
+    pub async fn load(
+        database: &Database,
+        job: &str,
+        id: &str,
+        partition: u32,
+        start: u64,
+    ) -> Result<(Self, Document)> {
         let key = format!("{job}|{id}|{partition}");
         let begin = doc! { "$setOnInsert": { "next": signed(start) } };
         let states = states(database);
         let found = states.find_one_and_update(doc! { "_id": &key }, begin).upsert(true);
-        let found = found.return_document(ReturnDocument::After).await.context("cannot read pipeline_state")?;
+        let found =
+            found.return_document(ReturnDocument::After).await.context("cannot read pipeline_state")?;
         let document = found.ok_or_else(|| fatal(format!("MongoDB gave no checkpoint {key}")))?;
         if let Ok(session) = document.get_document("session") {
             end_session(database, session).await;

@@ -64,7 +64,11 @@ pub async fn tick(sink: &Sink, end_of_input: bool) -> Result<()> {
     let next: Vec<u64> = sink.progress.events_next.iter().map(|next| next.load(Ordering::Acquire)).collect();
     let ends = sink.logs.state().await?.partitions;
     let positions = (0..).zip(next).zip(ends).map(|((partition, next_offset), bounds)| {
-        source(sink, partition).map(|source| PartitionPosition { source, next_offset, end_offset: bounds.end })
+        source(sink, partition).map(|source| PartitionPosition {
+            source,
+            next_offset,
+            end_offset: bounds.end,
+        })
     });
     let tick = Tick { wall_ms: now_ms(), end_of_input, positions: positions.collect::<Result<_>>()? };
     let mut value = Vec::new();
@@ -104,7 +108,8 @@ impl<'a> Partition<'a> {
         let state = sink.logs.state().await?;
         let bounds = *state.partitions.get(partition as usize).context("there is no such partition")?;
         let (checkpoint, document) =
-            Checkpoint::load(&sink.database, "events|access-logs", &state.id, partition, bounds.start).await?;
+            Checkpoint::load(&sink.database, "events|access-logs", &state.id, partition, bounds.start)
+                .await?;
         let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
         if next < bounds.start {
             bail!(
@@ -125,7 +130,11 @@ impl<'a> Partition<'a> {
         // What was stored but not read is read with the settings that held when it came in.
         let (params, params_until) = match before {
             Some(before) if settings_hash(&before) != settings_hash(&configured) && next < bounds.end => {
-                tracing::info!(partition, until = bounds.end, "reading the backlog with its old settings first");
+                tracing::info!(
+                    partition,
+                    until = bounds.end,
+                    "reading the backlog with its old settings first"
+                );
                 (before, Some(bounds.end))
             }
             _ => (configured, None),
@@ -147,7 +156,9 @@ impl<'a> Partition<'a> {
                 if !gathered.is_empty() {
                     self.write(&gathered).await?;
                 }
-                if self.next > self.saved && (gathered.is_empty() || self.saved_at.elapsed() >= CHECKPOINT_EVERY) {
+                if self.next > self.saved
+                    && (gathered.is_empty() || self.saved_at.elapsed() >= CHECKPOINT_EVERY)
+                {
                     self.save(true).await?;
                 }
             }
@@ -215,7 +226,8 @@ impl<'a> Partition<'a> {
         forward(self.sink, parts).await?;
         if let Some(last) = frames.last() {
             self.next = last.header.last_offset + 1;
-            self.sink.progress.events_next[self.source.partition as usize].store(self.next, Ordering::Release);
+            self.sink.progress.events_next[self.source.partition as usize]
+                .store(self.next, Ordering::Release);
         }
         Ok(())
     }
@@ -227,7 +239,10 @@ impl<'a> Partition<'a> {
             "the SmartModules in use were built from other sources than this sink; deploy those of this version"
         );
         ensure!(header.source == self.source, "a frame of {} came from {}", header.source, self.source);
-        ensure!(header.settings_hash == expected_settings, "a frame was made with other settings than were asked for");
+        ensure!(
+            header.settings_hash == expected_settings,
+            "a frame was made with other settings than were asked for"
+        );
         ensure!(
             header.base_offset == expected_offset,
             "lines from {expected_offset} on are missing in {}: the next batch begins at {}",
@@ -258,7 +273,8 @@ impl<'a> Partition<'a> {
 
     /// Writes the checkpoint, and then allows the log to forget what it covers.
     async fn save(&mut self, trim: bool) -> Result<()> {
-        let params: Document = self.params.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        let params: Document =
+            self.params.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
         let fields = doc! { "params": params, "at": mongodb::bson::DateTime::now() };
         self.checkpoint.commit(&self.sink.progress, (self.saved, self.next), fields, &[]).await?;
         self.saved = self.next;
@@ -275,7 +291,11 @@ impl<'a> Partition<'a> {
 /// The one frame that a stored batch becomes.
 fn frame(output: &Output) -> Result<EventsFrame<'_>> {
     let [value] = output.values.as_slice() else {
-        bail!("{} records instead of one frame for the batch at offset {}", output.values.len(), output.base_offset);
+        bail!(
+            "{} records instead of one frame for the batch at offset {}",
+            output.values.len(),
+            output.base_offset
+        );
     };
     let frame = EventsFrame::decode(value)?;
     ensure!(frame.header.last_offset == output.last_offset, "a frame does not cover its batch");

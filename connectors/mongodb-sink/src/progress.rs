@@ -29,6 +29,8 @@ pub struct Progress {
     pub events_checkpoint: Vec<AtomicU64>,
     /// First offset of `access-rollups` that is not applied yet.
     pub rollups_next: AtomicU64,
+    /// First offset of `access-rollups` that is not covered by a checkpoint of the rollups job.
+    pub rollups_checkpoint: AtomicU64,
     /// First offset of `access-rollups` that the alerts job has not worked off.
     pub alerts_next: AtomicU64,
     /// First offset of `access-rollups` that is not covered by a checkpoint of the alerts job.
@@ -81,7 +83,8 @@ impl Progress {
     pub(crate) fn count_minutes(&self, delta: &Delta) {
         let mut minutes = self.minutes.lock().expect("no holder of this lock panics");
         for cell in &delta.cells {
-            *minutes.entry(cell.minute).or_default() += cell.counts.iter().map(|&(_, _, n)| u64::from(n)).sum::<u64>();
+            *minutes.entry(cell.minute).or_default() +=
+                cell.counts.iter().map(|&(_, _, n)| u64::from(n)).sum::<u64>();
         }
         while minutes.len() > MINUTES_KEPT_MAX {
             minutes.pop_first();

@@ -22,7 +22,7 @@ use crate::checkpoint::Checkpoint;
 use crate::schema::{Level, MINUTES};
 use crate::sketch::{SketchError, Sketches, Window, date};
 use crate::write::Retry;
-use crate::{Sink, signed};
+use crate::{Progress, Sink, signed};
 
 /// Longest time that counts are gathered.
 const GATHER_MAX: Duration = Duration::from_secs(1);
@@ -45,9 +45,18 @@ pub async fn run(sink: &Sink) -> Result<()> {
     let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
     let positions = read_positions(&document)?;
     sink.progress.rollups_next.store(next, Ordering::Release);
+    sink.progress.rollups_checkpoint.store(next, Ordering::Release);
     let stream = sink.rollups.open(0, next, Vec::new()).await?;
-    let mut job =
-        Rollups { sink, checkpoint, stream, next, saved: next, saved_at: Instant::now(), positions, sketches: Sketches::default() };
+    let mut job = Rollups {
+        sink,
+        checkpoint,
+        stream,
+        next,
+        saved: next,
+        saved_at: Instant::now(),
+        positions,
+        sketches: Sketches::default(),
+    };
     loop {
         let gathered = job.gather().await?;
         if !gathered.is_empty() || job.saved_at.elapsed() >= IDLE_CHECKPOINT_EVERY {
@@ -142,17 +151,21 @@ impl Rollups<'_> {
         };
         retry.done();
         let writes = gathered.statements(&sketches);
-        let fields = doc! { "positions": write_positions(&self.positions), "at": mongodb::bson::DateTime::now() };
+        let fields =
+            doc! { "positions": write_positions(&self.positions), "at": mongodb::bson::DateTime::now() };
         self.checkpoint.commit(progress, (self.saved, self.next), fields, &writes).await?;
         self.saved = self.next;
         self.saved_at = Instant::now();
-        trim(self.sink, self.saved, progress.alerts_checkpoint.load(Ordering::Acquire)).await
+        progress.rollups_checkpoint.store(self.saved, Ordering::Release);
+        trim(self.sink).await
     }
 }
 
 /// Lets `access-rollups` forget what both of its readers have covered with a checkpoint.
-pub(crate) async fn trim(sink: &Sink, one: u64, other: u64) -> Result<()> {
-    sink.rollups.trim(0, one.min(other)).await
+pub(crate) async fn trim(sink: &Sink) -> Result<()> {
+    let Progress { rollups_checkpoint, alerts_checkpoint, .. } = sink.progress.as_ref();
+    let covered = rollups_checkpoint.load(Ordering::Acquire).min(alerts_checkpoint.load(Ordering::Acquire));
+    sink.rollups.trim(0, covered).await
 }
 
 impl Gathered {
@@ -169,7 +182,8 @@ impl Gathered {
         for Cell { minute, country, city, counts } in cells {
             let cell = self.cells.entry((minute, country, city)).or_default();
             for (device, content_type, n) in counts {
-                let pair = (devices[usize::from(device)].clone(), content_types[usize::from(content_type)].clone());
+                let pair =
+                    (devices[usize::from(device)].clone(), content_types[usize::from(content_type)].clone());
                 *cell.entry(pair).or_default() += u64::from(n);
             }
         }
@@ -188,7 +202,10 @@ impl Gathered {
     }
 
     /// Update statements by collection, in the order of their `_id`s.
-    fn statements(&self, sketches: &BTreeMap<Window, (i64, mongodb::bson::Binary)>) -> Vec<(&'static str, Vec<Document>)> {
+    fn statements(
+        &self,
+        sketches: &BTreeMap<Window, (i64, mongodb::bson::Binary)>,
+    ) -> Vec<(&'static str, Vec<Document>)> {
         let mut writes: Vec<_> =
             Level::ALL.into_iter().map(|level| (level.rollups(), self.rollup_statements(level))).collect();
         writes.push((MINUTES, self.minute_statements(sketches)));
@@ -196,7 +213,10 @@ impl Gathered {
             let of_level = sketches.iter().filter(|((window_level, _), _)| *window_level == level);
             let statement = |((_, window), (users, sketch)): (&Window, &(i64, mongodb::bson::Binary))| {
                 let ts = date(*window);
-                upsert(ts, doc! { "$set": { "users": users, "sketch": sketch }, "$setOnInsert": { "ts": ts } })
+                upsert(
+                    ts,
+                    doc! { "$set": { "users": users, "sketch": sketch }, "$setOnInsert": { "ts": ts } },
+                )
             };
             writes.push((level.users(), of_level.map(statement).collect()));
         }
@@ -214,7 +234,10 @@ impl Gathered {
                 *increments.entry("n".to_owned()).or_default() += signed(*n);
             }
         }
-        let statement = |((id, window, country, city), increments): ((String, u32, &[u8; 2], &str), BTreeMap<String, i64>)| {
+        let statement = |((id, window, country, city), increments): (
+            (String, u32, &[u8; 2], &str),
+            BTreeMap<String, i64>,
+        )| {
             let increments: Document = increments.into_iter().map(|(key, n)| (key, Bson::Int64(n))).collect();
             let first = doc! { "ts": date(window), "country": country_text(country), "city": city };
             upsert(id, doc! { "$inc": increments, "$setOnInsert": first })
@@ -278,8 +301,10 @@ fn read_positions(checkpoint: &Document) -> Result<Positions> {
         let entry = entry.as_document().context("a position is no document")?;
         let number = |key: &str| entry.get_i64(key).context("a position is incomplete");
         let source = Source::new(u32::try_from(number("epoch")?)?, u32::try_from(number("partition")?)?);
-        let position =
-            Position { next_offset: u64::try_from(number("next")?)?, next_part: u32::try_from(number("part")?)? };
+        let position = Position {
+            next_offset: u64::try_from(number("next")?)?,
+            next_part: u32::try_from(number("part")?)?,
+        };
         positions.0.insert(source.context("a position is out of range")?, position);
     }
     Ok(positions)
@@ -313,7 +338,12 @@ mod tests {
 
     #[test]
     fn counts_of_all_levels_come_from_the_same_cells() {
-        let cell = |minute| Cell { minute, country: *b"BR", city: "Rio".to_owned(), counts: vec![(0, 0, 2), (0, 1, 1)] };
+        let cell = |minute| Cell {
+            minute,
+            country: *b"BR",
+            city: "Rio".to_owned(),
+            counts: vec![(0, 0, 2), (0, 1, 1)],
+        };
         let delta = Delta {
             devices: vec!["tv".to_owned()],
             content_types: vec!["movie".to_owned(), "live".to_owned()],
@@ -326,7 +356,11 @@ mod tests {
         let numbers: Vec<Vec<i64>> = Level::ALL
             .map(|level| {
                 let statements = gathered.rollup_statements(level);
-                statements.iter().map(|s| s.get_document("u").and_then(|u| u.get_document("$inc")?.get_i64("n"))).map(|n| n.expect("n")).collect()
+                statements
+                    .iter()
+                    .map(|s| s.get_document("u").and_then(|u| u.get_document("$inc")?.get_i64("n")))
+                    .map(|n| n.expect("n"))
+                    .collect()
             })
             .to_vec();
         assert_eq!(numbers, [vec![6, 6], vec![6, 6], vec![12]]);

@@ -39,11 +39,13 @@ impl Sketches {
         self.load(database, &windows).await?;
         for (&minute, hashes) in users {
             for level in Level::ALL {
-                let sketch = self.cached.get_mut(&(level, level.window(minute))).expect("all windows were loaded");
+                let sketch =
+                    self.cached.get_mut(&(level, level.window(minute))).expect("all windows were loaded");
                 hashes.iter().for_each(|hash| sketch.update(hash));
             }
         }
-        let bytes = |sketch: &HllSketch| Binary { subtype: BinarySubtype::Generic, bytes: sketch.serialize() };
+        let bytes =
+            |sketch: &HllSketch| Binary { subtype: BinarySubtype::Generic, bytes: sketch.serialize() };
         let touched = windows.iter().map(|window| {
             let sketch = &self.cached[window];
             // An estimate is a count far below 2^53.
@@ -58,7 +60,8 @@ impl Sketches {
 
     async fn load(&mut self, database: &Database, windows: &BTreeSet<Window>) -> Result<(), SketchError> {
         for level in Level::ALL {
-            let missing = windows.iter().filter(|window| window.0 == level && !self.cached.contains_key(*window));
+            let missing =
+                windows.iter().filter(|window| window.0 == level && !self.cached.contains_key(*window));
             let missing: Vec<u32> = missing.map(|window| window.1).collect();
             if missing.is_empty() {
                 continue;
@@ -73,9 +76,11 @@ impl Sketches {
             for document in stored {
                 let Ok(bytes) = document.get_binary_generic("sketch") else { continue };
                 let start = document.get_datetime("_id").context("a sketch without a window")?;
-                let minute = u32::try_from(start.timestamp_millis() / domain::MINUTE_MS).context("a window before 1970")?;
-                let sketch = HllSketch::deserialize(bytes)
-                    .map_err(|error| anyhow::anyhow!("the sketch of {start} in {} is damaged: {error}", level.users()))?;
+                let minute = u32::try_from(start.timestamp_millis() / domain::MINUTE_MS)
+                    .context("a window before 1970")?;
+                let sketch = HllSketch::deserialize(bytes).map_err(|error| {
+                    anyhow::anyhow!("the sketch of {start} in {} is damaged: {error}", level.users())
+                })?;
                 self.cached.insert((level, minute), sketch);
             }
         }

@@ -80,10 +80,14 @@ fn is_transient(error: &Error) -> bool {
         return true;
     }
     match error.kind.as_ref() {
-        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
+            true
+        }
         ErrorKind::DnsResolve { .. } => true,
         ErrorKind::Command(command) => TRANSIENT_CODES.contains(&command.code),
-        ErrorKind::Custom(custom) => custom.downcast_ref::<WriteError>().is_some_and(|error| error.is_transient()),
+        ErrorKind::Custom(custom) => {
+            custom.downcast_ref::<WriteError>().is_some_and(|error| error.is_transient())
+        }
         _ => false,
     }
 }
@@ -119,9 +123,11 @@ pub struct Written {
 /// Reads a write command's answer: `ok` says nothing about its statements.
 fn written(answer: &Document) -> Result<Written, Error> {
     let number = |document: &Document, key: &str| document.get_i32(key).ok();
-    let mut result = Written { n: number(answer, "n").and_then(|n| u64::try_from(n).ok()).unwrap_or(0), duplicates: 0 };
+    let mut result =
+        Written { n: number(answer, "n").and_then(|n| u64::try_from(n).ok()).unwrap_or(0), duplicates: 0 };
     let message = |error: &Document| error.get_str("errmsg").unwrap_or("no message").to_owned();
-    for error in answer.get_array("writeErrors").into_iter().flatten().filter_map(|error| error.as_document()) {
+    for error in answer.get_array("writeErrors").into_iter().flatten().filter_map(|error| error.as_document())
+    {
         match number(error, "code").unwrap_or(0) {
             DUPLICATE_KEY => result.duplicates += 1,
             code => return Err(Error::custom(WriteError { code, message: message(error) })),
@@ -146,7 +152,9 @@ pub fn insert_commands<'d>(
     let mut documents = documents.into_iter().peekable();
     while documents.peek().is_some() {
         let (mut array, mut count, mut bytes) = (RawArrayBuf::new(), 0, 0);
-        let fits = |count: usize, bytes: usize| count == 0 || count < INSERT_DOCUMENTS_MAX && bytes <= INSERT_BYTES_MAX;
+        let fits = |count: usize, bytes: usize| {
+            count == 0 || count < INSERT_DOCUMENTS_MAX && bytes <= INSERT_BYTES_MAX
+        };
         while let Some(document) = documents.next_if(|next| fits(count, bytes + next.len())) {
             array.push(RawDocument::from_bytes(document)?.to_owned());
             count += 1;
@@ -166,7 +174,11 @@ pub fn insert_commands<'d>(
 ///
 /// # Errors
 /// When MongoDB refuses for good.
-pub async fn insert(database: &Database, progress: &Progress, commands: Vec<RawDocumentBuf>) -> Result<Written> {
+pub async fn insert(
+    database: &Database,
+    progress: &Progress,
+    commands: Vec<RawDocumentBuf>,
+) -> Result<Written> {
     let mut total = Written::default();
     for command in commands {
         let mut retry = Retry::new(progress, "insert events");

@@ -84,7 +84,9 @@ impl Minutes {
     /// Closes the minutes that end at or before `end_ms_max`; says whether there were any.
     pub fn close_until(&mut self, end_ms_max: i64, now_ms: i64, changes: &mut Changes) -> bool {
         let mut any = false;
-        for (&minute, state) in self.by_minute.iter_mut().take_while(|(minute, _)| end_ms(**minute) <= end_ms_max) {
+        for (&minute, state) in
+            self.by_minute.iter_mut().take_while(|(minute, _)| end_ms(**minute) <= end_ms_max)
+        {
             if !state.closed {
                 any = true;
                 close(minute, state, now_ms, changes);
@@ -113,7 +115,9 @@ impl Minutes {
 
     /// The incident of an adjacent minute that alerts, or a new one that begins with this minute.
     fn incident(&self, minute: u32) -> u32 {
-        let of = |minute: u32| self.by_minute.get(&minute).and_then(|state| state.alert).map(|alert| alert.incident);
+        let of = |minute: u32| {
+            self.by_minute.get(&minute).and_then(|state| state.alert).map(|alert| alert.incident)
+        };
         of(minute.wrapping_sub(1)).or_else(|| of(minute + 1)).unwrap_or(minute)
     }
 }
@@ -162,7 +166,10 @@ fn write_alert(minute: u32, n: u64, alert: &Alert, limit: u64, out: &mut Vec<u8>
         None => document.null("closed_at"),
     }
     let at = time(minute, "%Y-%m-%d %H:%M");
-    document.string("text", &format!("{n} accesses in the minute {at} UTC, {times:.2} times the limit of {limit}"));
+    document.string(
+        "text",
+        &format!("{n} accesses in the minute {at} UTC, {times:.2} times the limit of {limit}"),
+    );
     document.finish();
 }
 

@@ -78,8 +78,14 @@ impl Detector {
         }
         let mut output = Vec::new();
         let last_offset = base_offset + u64::saturating_sub(count, 1);
-        let frame =
-            AlertsFrame { code_hash: CODE_HASH, base_offset, last_offset, alerts: &alerts, state: &state, fault: &fault };
+        let frame = AlertsFrame {
+            code_hash: CODE_HASH,
+            base_offset,
+            last_offset,
+            alerts: &alerts,
+            state: &state,
+            fault: &fault,
+        };
         frame.encode(&mut output);
         output
     }
@@ -128,7 +134,8 @@ impl Detector {
     fn take_tick(&mut self, tick: &Tick, changes: &mut Changes) -> bool {
         let State { partitions, minutes, drained_since_ms, handed_out_ms, .. } = &mut self.state;
         for position in &tick.positions {
-            partitions.entry(position.source).or_default().drained = position.next_offset == position.end_offset;
+            partitions.entry(position.source).or_default().drained =
+                position.next_offset == position.end_offset;
         }
         if let Some(watermark_ms) = partitions.watermark_ms() {
             minutes.watermark_ms = minutes.watermark_ms.max(watermark_ms);

@@ -73,7 +73,9 @@ impl State {
         }
         words.put(self.minutes.by_minute.len() as u64);
         for (&minute, state) in &self.minutes.by_minute {
-            words.put(u64::from(minute) << 2 | u64::from(state.closed) << 1 | u64::from(state.alert.is_some()));
+            words.put(
+                u64::from(minute) << 2 | u64::from(state.closed) << 1 | u64::from(state.alert.is_some()),
+            );
             words.put(state.n);
             if let Some(alert) = &state.alert {
                 words.put(u64::from(alert.incident));
@@ -95,7 +97,11 @@ impl State {
         };
         match next()? {
             VERSION => {}
-            version => return Err(format!("the detector's state is of version {version}, this build reads {VERSION}")),
+            version => {
+                return Err(format!(
+                    "the detector's state is of version {version}, this build reads {VERSION}"
+                ));
+            }
         }
         let mut state = Self { drained_since_ms: option(&mut next)?, ..Self::default() };
         state.handed_out_ms = next()?.cast_signed();

@@ -18,7 +18,11 @@ struct Log {
 impl Log {
     fn new(limit: u64) -> Self {
         let settings = AnomalySettings { limit_per_minute: Some(limit) };
-        Self { detector: Detector::new(settings, &[]).expect("fresh"), frames: Vec::new(), next_offsets: [0; 2] }
+        Self {
+            detector: Detector::new(settings, &[]).expect("fresh"),
+            frames: Vec::new(),
+            next_offsets: [0; 2],
+        }
     }
 
     fn run(&mut self, frame: Vec<u8>) -> Vec<u8> {
@@ -67,11 +71,13 @@ fn alerts(output: &[u8]) -> Vec<String> {
     assert_eq!(frame.fault, "");
     documents(frame.alerts)
         .map(|document| {
-            let field = |key: &str| elements(document).find(|(found, _)| *found == key).map(|(_, element)| element);
+            let field =
+                |key: &str| elements(document).find(|(found, _)| *found == key).map(|(_, element)| element);
             let (Some(Element::Date(ts)), Some(Element::Int64(n))) = (field("ts"), field("observed")) else {
                 panic!("no time or count");
             };
-            let (Some(Element::String(status)), Some(Element::String(incident))) = (field("status"), field("incident"))
+            let (Some(Element::String(status)), Some(Element::String(incident))) =
+                (field("status"), field("incident"))
             else {
                 panic!("no status or incident");
             };
@@ -163,7 +169,10 @@ fn a_forwarded_twin_is_skipped_and_a_gap_is_a_fault() {
     DeltaFrame { header, part: 0, parts: 1, delta: Delta::default() }.encode(&mut frame);
     let output = log.run(frame);
     let fault = AlertsFrame::decode(&output).expect("a frame").fault.to_owned();
-    assert_eq!(fault, "counts of partition 0 of epoch 0 begin at offset 12 part 0, expected offset 11 part 0");
+    assert_eq!(
+        fault,
+        "counts of partition 0 of epoch 0 begin at offset 12 part 0, expected offset 11 part 0"
+    );
 }
 
 #[test]

@@ -175,11 +175,15 @@ fn of_a_repeated_key_the_last_counts() {
 #[test]
 fn texts_are_bounded() {
     for (key, bytes_max) in [("user_id", USER_ID_BYTES_MAX), ("city", CITY_BYTES_MAX)] {
-        let at = |length: usize| outcome(&normalizer(&[]), line(&[(key, Some(&format!("\"{}\"", "x".repeat(length))))]).as_bytes());
+        let at = |length: usize| {
+            outcome(&normalizer(&[]), line(&[(key, Some(&format!("\"{}\"", "x".repeat(length))))]).as_bytes())
+        };
         assert!(at(bytes_max).starts_with('{'));
         assert_eq!(at(bytes_max + 1), format!("too_large {key}"));
     }
-    let padded = |length: usize| outcome(&normalizer(&[]), (line(&[]) + &" ".repeat(length - line(&[]).len())).as_bytes());
+    let padded = |length: usize| {
+        outcome(&normalizer(&[]), (line(&[]) + &" ".repeat(length - line(&[]).len())).as_bytes())
+    };
     assert!(padded(LINE_BYTES_MAX).starts_with('{'));
     assert_eq!(padded(LINE_BYTES_MAX + 1), "too_large");
 }

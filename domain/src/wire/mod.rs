@@ -12,7 +12,7 @@ mod tick;
 use std::fmt;
 
 pub use alerts::AlertsFrame;
-pub use delta::{Cell, Delta, DeltaFrame, HeavyUser, USERS_PER_PART_MAX, CELLS_PER_PART_MAX};
+pub use delta::{CELLS_PER_PART_MAX, Cell, Delta, DeltaFrame, HeavyUser, USERS_PER_PART_MAX};
 pub use events::{EventsFrame, EventsFrameWriter, RejectCounts, append_delta};
 pub use tick::{PartitionPosition, Tick};
 
@@ -54,7 +54,9 @@ impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAFrame => f.write_str("not a streampulse frame"),
-            Self::Version(version) => write!(f, "frame of wire version {version}, this build reads {VERSION}"),
+            Self::Version(version) => {
+                write!(f, "frame of wire version {version}, this build reads {VERSION}")
+            }
             Self::Kind(kind) => write!(f, "unexpected frame of kind {kind}"),
             Self::Length => f.write_str("frame is cut or too long"),
             Self::Text => f.write_str("frame holds a text that is not UTF-8"),

@@ -50,9 +50,8 @@ fn frames() -> Vec<Vec<u8>> {
 
 fn decodes(bytes: &[u8]) -> bool {
     match kind(bytes) {
-        Ok(Kind::Events) => {
-            EventsFrame::decode(bytes).is_ok_and(|frame| frame.delta.is_empty() || Delta::decode(frame.delta).is_ok())
-        }
+        Ok(Kind::Events) => EventsFrame::decode(bytes)
+            .is_ok_and(|frame| frame.delta.is_empty() || Delta::decode(frame.delta).is_ok()),
         Ok(Kind::Delta) => DeltaFrame::decode(bytes).is_ok(),
         Ok(Kind::Tick) => Tick::decode(bytes).is_ok(),
         Ok(Kind::Alerts) => AlertsFrame::decode(bytes).is_ok(),
@@ -114,14 +113,19 @@ fn parts_are_bounded_and_sum_up() {
     let cell = |minute| Cell { minute, country: *b"BR", city: "Rio".to_owned(), counts: vec![(0, 0, 1)] };
     let many = |cells: usize, users: usize| Delta {
         cells: (0..cells).map(|i| cell(i as u32)).collect(),
-        users: vec![(1, (0..users as u64 / 2).collect()), (2, (0..users as u64 - users as u64 / 2).collect())],
+        users: vec![
+            (1, (0..users as u64 / 2).collect()),
+            (2, (0..users as u64 - users as u64 / 2).collect()),
+        ],
         ..delta()
     };
     assert_eq!(many(CELLS_PER_PART_MAX, USERS_PER_PART_MAX).into_parts().len(), 1);
     let whole = many(CELLS_PER_PART_MAX * 2 + 1, USERS_PER_PART_MAX + 1);
     let parts = whole.clone().into_parts();
     assert_eq!(parts.len(), 3);
-    assert!(parts.iter().all(|p| p.cells.len() <= CELLS_PER_PART_MAX && p.user_count() <= USERS_PER_PART_MAX));
+    assert!(
+        parts.iter().all(|p| p.cells.len() <= CELLS_PER_PART_MAX && p.user_count() <= USERS_PER_PART_MAX)
+    );
     let cells: Vec<_> = parts.iter().flat_map(|part| part.cells.clone()).collect();
     assert_eq!(cells, whole.cells);
     assert_eq!(parts.iter().map(Delta::user_count).sum::<usize>(), whole.user_count());

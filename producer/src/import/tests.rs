@@ -78,8 +78,12 @@ async fn long_lines_are_bounded_and_a_byte_order_mark_is_none() {
     let path = log.write("a", content.as_bytes());
     assert_eq!(log.import(&path).await.expect("read"), 5);
     let lines = log.lines().await;
-    assert_eq!((lines[0].as_str(), lines[1].as_str(), lines[4].as_str()), ("first", longest.as_str(), "last"));
-    let oversized = |line: &str| domain::oversized::Oversized::decode(line.as_bytes()).map(|long| long.line_bytes);
+    assert_eq!(
+        (lines[0].as_str(), lines[1].as_str(), lines[4].as_str()),
+        ("first", longest.as_str(), "last")
+    );
+    let oversized =
+        |line: &str| domain::oversized::Oversized::decode(line.as_bytes()).map(|long| long.line_bytes);
     assert_eq!(oversized(&lines[2]), Some(LINE_BYTES_MAX as u64 + 1));
     assert_eq!(oversized(&lines[3]), Some(2_000_000));
 }

@@ -22,12 +22,7 @@ fn check_error(spec: &str, says: &str) {
 fn specifications_become_labels() {
     check(
         "bot@2026-11-22T10:00:00Z/5m*3",
-        [
-            "bot",
-            "2026-11-22T10:00:00.000Z",
-            "2026-11-22T10:05:00.000Z",
-            r#""intensity":3.0,"country":null"#,
-        ],
+        ["bot", "2026-11-22T10:00:00.000Z", "2026-11-22T10:05:00.000Z", r#""intensity":3.0,"country":null"#],
     );
     check(
         "outage@+1h30m/90s:BR",
@@ -49,12 +44,7 @@ fn specifications_become_labels() {
     );
     check(
         "drop@+0s/250ms*0",
-        [
-            "drop",
-            "2026-11-22T10:00:00.000Z",
-            "2026-11-22T10:00:00.250Z",
-            r#""intensity":0.0,"country":null"#,
-        ],
+        ["drop", "2026-11-22T10:00:00.000Z", "2026-11-22T10:00:00.250Z", r#""intensity":0.0,"country":null"#],
     );
 }
 
@@ -85,10 +75,7 @@ fn errors_say_what_is_wrong() {
 
 #[test]
 fn limits_are_inclusive() {
-    assert_eq!(
-        Incident::parse("bot@+1m/30d*1000", 0).unwrap().duration_ms,
-        DURATION_MS_MAX
-    );
+    assert_eq!(Incident::parse("bot@+1m/30d*1000", 0).unwrap().duration_ms, DURATION_MS_MAX);
 }
 
 #[test]
@@ -106,16 +93,9 @@ fn random_incidents_are_seeded_and_apart() {
     assert_ne!(incidents, Incident::random(12, START_MS, end_ms, 8));
     assert_eq!(incidents.len(), 12);
     assert!(incidents[0].start_ms >= START_MS && incidents[11].end_ms() <= end_ms);
-    assert!(
-        incidents
-            .windows(2)
-            .all(|pair| pair[0].end_ms() <= pair[1].start_ms)
-    );
+    assert!(incidents.windows(2).all(|pair| pair[0].end_ms() <= pair[1].start_ms));
     for kind in IncidentKind::ALL {
-        let of_kind: Vec<_> = incidents
-            .iter()
-            .filter(|incident| incident.kind == kind)
-            .collect();
+        let of_kind: Vec<_> = incidents.iter().filter(|incident| incident.kind == kind).collect();
         assert_eq!(of_kind.len(), 3);
         let located = of_kind.iter().all(|incident| incident.country.is_some());
         assert_eq!(located, kind == IncidentKind::RegionalOutage);

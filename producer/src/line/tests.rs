@@ -69,10 +69,7 @@ fn lines_are_compact_or_ascii() {
 fn a_flaw_replaces_or_removes_a_field() {
     check(
         LINE,
-        Some(Flaw {
-            field: Field::UserId,
-            value: None,
-        }),
+        Some(Flaw { field: Field::UserId, value: None }),
         concat!(
             r#"{"timestamp":"2026-11-22T10:00:00.123Z","device":"tv","#,
             r#""content_type":"movie","country":"BR","city":"São Paulo"}"#
@@ -80,10 +77,7 @@ fn a_flaw_replaces_or_removes_a_field() {
     );
     check(
         LINE,
-        Some(Flaw {
-            field: Field::City,
-            value: Some("42"),
-        }),
+        Some(Flaw { field: Field::City, value: Some("42") }),
         concat!(
             r#"{"user_id":"u757ce4cf","timestamp":"2026-11-22T10:00:00.123Z","device":"tv","#,
             r#""content_type":"movie","country":"BR","city":42}"#
@@ -94,18 +88,8 @@ fn a_flaw_replaces_or_removes_a_field() {
 #[test]
 fn timestamps_have_four_forms() {
     let ms = LINE.event_ms;
-    check_time(
-        ms,
-        TimestampForm::Local,
-        -180,
-        "\"2026-11-22T07:00:00.123-03:00\"",
-    );
-    check_time(
-        ms,
-        TimestampForm::Local,
-        330,
-        "\"2026-11-22T15:30:00.123+05:30\"",
-    );
+    check_time(ms, TimestampForm::Local, -180, "\"2026-11-22T07:00:00.123-03:00\"");
+    check_time(ms, TimestampForm::Local, 330, "\"2026-11-22T15:30:00.123+05:30\"");
     check_time(ms, TimestampForm::EpochMs, 0, "1795341600123");
     check_time(ms, TimestampForm::EpochS, 0, "1795341600");
     check_time(0, TimestampForm::Utc, 0, "\"1970-01-01T00:00:00.000Z\"");
@@ -116,12 +100,7 @@ fn dates_agree_with_chrono() {
     for day in (0..47_482).step_by(13).chain([11_016, 11_017, 47_481]) {
         let ms = day * 86_400_000 + 86_399_999;
         let expected = chrono::DateTime::from_timestamp_millis(ms).unwrap();
-        check_time(
-            ms,
-            TimestampForm::Utc,
-            0,
-            &expected.format("\"%Y-%m-%dT%H:%M:%S%.3fZ\"").to_string(),
-        );
+        check_time(ms, TimestampForm::Utc, 0, &expected.format("\"%Y-%m-%dT%H:%M:%S%.3fZ\"").to_string());
     }
 }
 

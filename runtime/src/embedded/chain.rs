@@ -36,7 +36,10 @@ impl Chain {
             if let Some(accumulator) = module.accumulator {
                 config.initial_data(SmartModuleInitialData::with_aggregate(accumulator));
             }
-            builder.add_smart_module(config.build().context("incomplete SmartModule config")?, module.wasm.to_vec());
+            builder.add_smart_module(
+                config.build().context("incomplete SmartModule config")?,
+                module.wasm.to_vec(),
+            );
         }
         let instance = builder
             .initialize(engine)
@@ -49,7 +52,8 @@ impl Chain {
     /// # Errors
     /// When a module fails; it does so only for a wrong parameter or a bug, since bad lines are rejects.
     pub fn run(&mut self, batch: Batch<RawRecords>) -> Result<Output> {
-        let (base_offset, last_offset) = (batch.base_offset.cast_unsigned(), batch.get_last_offset().cast_unsigned());
+        let (base_offset, last_offset) =
+            (batch.base_offset.cast_unsigned(), batch.get_last_offset().cast_unsigned());
         let records = match &mut self.instance {
             None => batch.memory_records()?,
             Some(instance) => {
@@ -58,7 +62,9 @@ impl Chain {
                 let output = instance.process(input)?;
                 match output.error {
                     None => output.successes,
-                    Some(error) => return Err(anyhow!("a SmartModule failed at offset {offset}: {}", error.hint)),
+                    Some(error) => {
+                        return Err(anyhow!("a SmartModule failed at offset {offset}: {}", error.hint));
+                    }
                 }
             }
         };

@@ -46,11 +46,14 @@ impl Runtime for Embedded {
         if let Some(topic) = topics.get(&spec.name) {
             return Ok(topic.clone());
         }
-        if spec.name.is_empty() || !spec.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        if spec.name.is_empty()
+            || !spec.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        {
             bail!("{:?} is no topic name: only a-z, 0-9 and hyphens", spec.name);
         }
         let path = self.dir.join(format!("{}.redb", spec.name));
-        let store = Store::open(&path, spec).with_context(|| format!("cannot open the topic at {}", path.display()))?;
+        let store = Store::open(&path, spec)
+            .with_context(|| format!("cannot open the topic at {}", path.display()))?;
         let topic = Arc::new(EmbeddedTopic { store: Arc::new(store), engine: self.engine.clone() });
         topics.insert(spec.name.clone(), topic.clone());
         Ok(topic)
@@ -105,7 +108,13 @@ impl Topic for EmbeddedTopic {
 }
 
 /// Reads batches, runs them through the chain and hands them over, until nobody listens or something fails.
-fn read(store: &Store, partition: u32, start: u64, mut chain: Chain, sender: &mpsc::Sender<Result<crate::Output>>) {
+fn read(
+    store: &Store,
+    partition: u32,
+    start: u64,
+    mut chain: Chain,
+    sender: &mpsc::Sender<Result<crate::Output>>,
+) {
     let mut next = start;
     while !sender.is_closed() {
         let output = match store.wait_for(partition, next) {

@@ -57,12 +57,15 @@ impl Store {
     /// # Errors
     /// When another process has it open, it is damaged, or its partitions differ from `spec`.
     pub fn open(path: &Path, spec: &TopicSpec) -> Result<Self> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => anyhow::anyhow!(
-                "another process uses this data directory; stop it, or choose another with --data-dir"
-            ),
-            error => error.into(),
-        })?;
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path).map_err(
+                |error| match error {
+                    redb::DatabaseError::DatabaseAlreadyOpen => anyhow::anyhow!(
+                        "another process uses this data directory; stop it, or choose another with --data-dir"
+                    ),
+                    error => error.into(),
+                },
+            )?;
         let write = database.begin_write()?;
         let id = {
             write.open_table(NOTES)?;
@@ -157,7 +160,8 @@ impl Store {
             let mut bounds = write.open_table(BOUNDS)?;
             for mut batch in batches {
                 // Offsets come from the table, not from memory: transactions run one at a time.
-                let (start, end) = bounds.get(batch.partition)?.context("there is no such partition")?.value();
+                let (start, end) =
+                    bounds.get(batch.partition)?.context("there is no such partition")?.value();
                 batch.bytes[..8].copy_from_slice(&end.to_be_bytes());
                 table.insert((batch.partition, end), batch.bytes.as_slice())?;
                 bounds.insert(batch.partition, (start, end + batch.records))?;
@@ -199,7 +203,10 @@ impl Store {
         };
         let bytes = entry?.1;
         let batch = decode(bytes.value())?;
-        ensure!(batch.get_last_offset().cast_unsigned() >= next, "offset {next} of partition {partition} is missing");
+        ensure!(
+            batch.get_last_offset().cast_unsigned() >= next,
+            "offset {next} of partition {partition} is missing"
+        );
         Ok(Some(batch))
     }
 
@@ -281,7 +288,9 @@ fn decode(bytes: &[u8]) -> Result<FluvioBatch<RawRecords>> {
 /// attributes come before the last offset's delta.
 fn last_offset(bytes: &[u8]) -> u64 {
     let number = |at: usize, size: usize| {
-        bytes.get(at..at + size).map_or(0, |bytes| bytes.iter().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte)))
+        bytes
+            .get(at..at + size)
+            .map_or(0, |bytes| bytes.iter().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte)))
     };
     number(0, 8) + number(8 + 4 + 4 + 1 + 4 + 2, 4)
 }

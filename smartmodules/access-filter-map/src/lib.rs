@@ -27,7 +27,10 @@ impl BatchModule for AccessFilterMap {
         match self.settings.output {
             Wanted::Records => {
                 for record in batch.records() {
-                    let json = filter_map::to_json(&self.settings, Line { offset: line(&record), value: record.value });
+                    let json = filter_map::to_json(
+                        &self.settings,
+                        Line { offset: line(&record), value: record.value },
+                    );
                     output.push(&Record { value: json.as_bytes(), ..record });
                 }
             }

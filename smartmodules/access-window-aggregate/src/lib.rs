@@ -25,7 +25,8 @@ impl BatchModule for AccessWindowAggregate {
             self.delta.clear();
             delta.encode(&mut self.delta);
             self.frame.clear();
-            wire::append_delta(record.value, &self.delta, &mut self.frame).map_err(|error| error.to_string())?;
+            wire::append_delta(record.value, &self.delta, &mut self.frame)
+                .map_err(|error| error.to_string())?;
             output.push_batch(&self.frame);
         }
         Ok(())

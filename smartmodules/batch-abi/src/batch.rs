@@ -207,7 +207,13 @@ mod tests {
         for _ in 0..2 {
             output.start();
             output.push_batch(b"one");
-            output.push(&Record { offset: 41, offset_delta: 1, timestamp_delta: 250, key: Some(b"k"), value: &value });
+            output.push(&Record {
+                offset: 41,
+                offset_delta: 1,
+                timestamp_delta: 250,
+                key: Some(b"k"),
+                value: &value,
+            });
             assert_eq!(output.finish(), 2);
         }
         let mut decoded = SmartModuleOutput::default();

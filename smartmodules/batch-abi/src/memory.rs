@@ -10,8 +10,8 @@ use fluvio_smartmodule::dataplane::smartmodule::{
     SmartModuleTransformRuntimeError,
 };
 
-use crate::batch::{Batch, Output, take_counted};
 use crate::BatchModule;
+use crate::batch::{Batch, Output, take_counted};
 
 thread_local! {
     /// Where the host writes its input. It grows to the largest batch and stays.
