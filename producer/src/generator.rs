@@ -249,7 +249,7 @@ impl Generator {
         }
     }
 
-    /// Mostly below a second and never above three; for late lines, `1 / x` gives a heavy tail that starts
+    /// At most half a second; for late lines, `1 / x` gives a heavy tail that starts
     /// at a minute and ends at [`LATE_MS_MAX`].
     fn delay_ms(&mut self) -> i64 {
         let x: f64 = self.rng.random();
@@ -292,7 +292,7 @@ const BITRATE_SHARE: f64 = 0.3;
 const RARE_SHARE: f64 = 0.004;
 /// Draws for one line before it comes from a silent country after all; reached if all are silent.
 const DRAWS_MAX: usize = 64;
-const JITTER_MS_MAX: f64 = 3_000.0;
+const JITTER_MS_MAX: f64 = 500.0;
 const LATE_MS_MIN: f64 = 60_000.0;
 
 #[cfg(test)]

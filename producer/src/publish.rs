@@ -10,7 +10,7 @@ use domain::oversized::Oversized;
 use runtime::{Batch, Note, Record, Topic};
 
 /// Bytes of lines for one partition from which on a batch is sent.
-pub const BATCH_BYTES_MAX: usize = 768 << 10;
+pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Lines for one partition from which on a batch is sent.
 pub const BATCH_LINES_MAX: usize = 5_000;
 

@@ -146,7 +146,7 @@ pub struct BatchStream {
 
 impl BatchStream {
     /// Most outputs that are made ahead of the reader.
-    pub const AHEAD_MAX: usize = 4;
+    pub const AHEAD_MAX: usize = 2;
 
     /// The next output; waits for it.
     ///

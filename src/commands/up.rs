@@ -115,35 +115,44 @@ async fn first_failure(jobs: &mut JoinSet<(&'static str, Result<()>)>) -> Result
 
 /// Brings lines into the topic until the source ends or we are asked to stop, and waits until they are stored.
 async fn feed_and_drain(plan: &Up, sink: &Sink) -> Result<()> {
+    // A line that came before its stream is open would wait for the SmartModules to be compiled.
+    until(|| sink.progress.is_ready()).await;
     let stop = CancellationToken::new();
     let to = Destination::Topic(sink.logs.clone());
     let state = sink.logs.state().await?;
     let feeding = feed(&plan.source, &plan.topics, &to, &state, &stop);
     tokio::pin!(feeding);
-    let time = plan.for_time.unwrap_or(Duration::MAX);
-    let asked = tokio::select! {
+    let mut asked = tokio::select! {
         done = &mut feeding => { done?; false }
-        () = asked_to_stop() => true,
-        () = tokio::time::sleep(time) => false,
+        () = asked_to_stop() => { say_stopping(); true }
+        () = tokio::time::sleep(plan.for_time.unwrap_or(Duration::MAX)) => {
+            // What the source has in hand when its time is up still goes into the log.
+            stop.cancel();
+            feeding.await?;
+            false
+        }
     };
     stop.cancel();
-    if asked {
-        live::end_line();
-        tracing::info!("stopping: what was read is being stored; press Ctrl-C again to leave it in the log");
+    let draining = drain(sink, plan.until_drained && !asked);
+    tokio::pin!(draining);
+    loop {
         tokio::select! {
-            done = drain(sink, false) => done?,
-            () = asked_to_stop() => tracing::warn!("left; the next run goes on from the log"),
+            done = &mut draining => return done,
+            () = asked_to_stop() => {
+                if asked {
+                    tracing::warn!("left; the next run goes on from the log");
+                    return Ok(());
+                }
+                say_stopping();
+                asked = true;
+            }
         }
-        return Ok(());
     }
-    if time != Duration::MAX {
-        // What the source had in hand when its time was up.
-        tokio::time::timeout(Duration::from_secs(10), feeding).await.ok();
-    }
-    tokio::select! {
-        done = drain(sink, plan.until_drained) => done,
-        () = asked_to_stop() => { tracing::warn!("left; the next run goes on from the log"); Ok(()) }
-    }
+}
+
+fn say_stopping() {
+    live::end_line();
+    tracing::info!("stopping: what was read is being stored; Ctrl-C again leaves it in the log for the next run");
 }
 
 /// Waits until everything in the log is stored and covered by checkpoints.

@@ -37,6 +37,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
     let mut anomaly = module("access-anomaly", &sink.modules.anomaly, sink.params.anomaly.clone());
     anomaly.accumulator = Some(detector_state);
     let mut stream = sink.rollups.open(0, next, vec![anomaly]).await?;
+    sink.progress.count_ready();
     let mut job = Alerts { sink, checkpoint, next, saved: next };
     loop {
         let output = stream.next().await?;

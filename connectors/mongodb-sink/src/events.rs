@@ -28,7 +28,7 @@ use crate::{Sink, fatal, module, now_ms, signed};
 /// Most frames that are written together.
 const GATHERED_FRAMES_MAX: usize = 64;
 /// Bytes of frames from which on no more are gathered.
-const GATHERED_BYTES_MAX: usize = 4 << 20;
+const GATHERED_BYTES_MAX: usize = 2 << 20;
 /// Longest time between checkpoints while lines come in.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// Time between ticks.
@@ -149,8 +149,9 @@ impl<'a> Partition<'a> {
     }
 
     async fn run(mut self) -> Result<()> {
+        let mut stream = self.open().await?;
+        self.sink.progress.count_ready();
         loop {
-            let mut stream = self.open().await?;
             while self.params_until.is_none_or(|until| self.next < until) {
                 let gathered = self.gather(&mut stream).await?;
                 if !gathered.is_empty() {
@@ -165,6 +166,7 @@ impl<'a> Partition<'a> {
             self.params = self.sink.params.filter_map.clone();
             self.params_until = None;
             self.save(true).await?;
+            stream = self.open().await?;
         }
     }
 

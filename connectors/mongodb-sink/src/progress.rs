@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use domain::RejectReason;
 use domain::wire::{Delta, RejectCounts};
@@ -35,6 +35,8 @@ pub struct Progress {
     pub alerts_next: AtomicU64,
     /// First offset of `access-rollups` that is not covered by a checkpoint of the alerts job.
     pub alerts_checkpoint: AtomicU64,
+    /// Jobs that have opened their streams.
+    ready: AtomicUsize,
     /// MongoDB did not answer the last time.
     pub mongodb_away: AtomicBool,
     minutes: Mutex<BTreeMap<u32, u64>>,
@@ -46,6 +48,15 @@ impl Progress {
     pub fn new(partitions: usize) -> Self {
         let numbers = || (0..partitions).map(|_| AtomicU64::new(0)).collect();
         Self { events_next: numbers(), events_checkpoint: numbers(), ..Self::default() }
+    }
+
+    /// Whether all jobs have opened their streams: `events` in every partition, `rollups` and `alerts`.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) >= self.events_next.len() + 2
+    }
+
+    pub(crate) fn count_ready(&self) {
+        self.ready.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Rejects of all reasons.

@@ -47,6 +47,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
     sink.progress.rollups_next.store(next, Ordering::Release);
     sink.progress.rollups_checkpoint.store(next, Ordering::Release);
     let stream = sink.rollups.open(0, next, Vec::new()).await?;
+    sink.progress.count_ready();
     let mut job = Rollups {
         sink,
         checkpoint,
