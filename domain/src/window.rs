@@ -81,11 +81,14 @@ impl<'a> Access<'a> {
     }
 }
 
+/// Minute since 1970, country and city.
+type Place<'a> = (u32, [u8; 2], &'a str);
+
 #[derive(Default)]
 struct Counter<'a> {
     devices: Vec<&'a str>,
     content_types: Vec<&'a str>,
-    cells: HashMap<(u32, [u8; 2], &'a str), BTreeMap<(u8, u8), u32>>,
+    cells: HashMap<Place<'a>, BTreeMap<(u8, u8), u32>>,
     users: HashMap<(u32, u64), (u32, &'a str)>,
     times_ms: Vec<i64>,
 }
@@ -220,10 +223,7 @@ mod tests {
         assert_eq!(delta(&lines, T).event_time_ms, Some(T + 4));
         let future = [line("b", T + EVENT_TIME_AHEAD_MS_MAX + 1, "tv", "Rio")];
         assert_eq!(delta(&future, T).event_time_ms, None);
-        assert_eq!(
-            delta(&[line("b", T + EVENT_TIME_AHEAD_MS_MAX, "tv", "Rio")], T).event_time_ms.is_some(),
-            true
-        );
+        assert!(delta(&[line("b", T + EVENT_TIME_AHEAD_MS_MAX, "tv", "Rio")], T).event_time_ms.is_some());
     }
 
     #[test]

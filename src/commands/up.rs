@@ -152,7 +152,9 @@ async fn feed_and_drain(plan: &Up, sink: &Sink) -> Result<()> {
 
 fn say_stopping() {
     live::end_line();
-    tracing::info!("stopping: what was read is being stored; Ctrl-C again leaves it in the log for the next run");
+    tracing::info!(
+        "stopping: what was read is being stored; Ctrl-C again leaves it in the log for the next run"
+    );
 }
 
 /// Waits until everything in the log is stored and covered by checkpoints.

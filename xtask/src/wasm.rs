@@ -76,7 +76,7 @@ pub fn ensure_toolchain() -> Outcome<Toolchain> {
 
 /// Builds the nested workspace `smartmodules`. Costs a second when nothing changed.
 pub fn build(toolchain: &Toolchain) -> Outcome<()> {
-    step::timed("building the WASM modules (the first time 1 to 3 minutes)", || {
+    step::timed("building the WASM modules (the first time 1 to 5 minutes)", || {
         step::run(&mut build_command(toolchain)?)?;
         describe_modules()
     })

@@ -31,7 +31,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
     let (checkpoint, document) =
         Checkpoint::load(&sink.database, "alerts|access-rollups", &state.id, 0, bounds.start).await?;
     let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
-    let detector_state = document.get_binary_generic("state").map(Clone::clone).unwrap_or_default();
+    let detector_state = document.get_binary_generic("state").cloned().unwrap_or_default();
     sink.progress.alerts_next.store(next, Ordering::Release);
     sink.progress.alerts_checkpoint.store(next, Ordering::Release);
     let mut anomaly = module("access-anomaly", &sink.modules.anomaly, sink.params.anomaly.clone());

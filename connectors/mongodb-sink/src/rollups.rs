@@ -80,10 +80,13 @@ struct Rollups<'a> {
     sketches: Sketches,
 }
 
+/// Minute since 1970, country and city.
+type Place = (u32, [u8; 2], String);
+
 /// Counts of several frames together.
 #[derive(Default)]
 struct Gathered {
-    cells: BTreeMap<(u32, [u8; 2], String), BTreeMap<(String, String), u64>>,
+    cells: BTreeMap<Place, BTreeMap<(String, String), u64>>,
     users: BTreeMap<u32, BTreeSet<u64>>,
     user_count: usize,
     /// Rejects and late lines by the minute in which their batch was stored.
@@ -225,22 +228,19 @@ impl Gathered {
     }
 
     fn rollup_statements(&self, level: Level) -> Vec<Document> {
-        let mut windows = BTreeMap::<(String, u32, &[u8; 2], &str), BTreeMap<String, i64>>::new();
+        let mut windows = BTreeMap::<String, (Document, BTreeMap<String, i64>)>::new();
         for ((minute, country, city), counts) in &self.cells {
             let window = level.window(*minute);
-            let id = rollup_id(country, window, city);
-            let increments = windows.entry((id, window, country, city)).or_default();
+            let (_, increments) = windows.entry(rollup_id(country, window, city)).or_insert_with(|| {
+                (doc! { "ts": date(window), "country": country_text(country), "city": city }, BTreeMap::new())
+            });
             for ((device, content_type), n) in counts {
                 *increments.entry(format!("x.{device}.{content_type}")).or_default() += signed(*n);
                 *increments.entry("n".to_owned()).or_default() += signed(*n);
             }
         }
-        let statement = |((id, window, country, city), increments): (
-            (String, u32, &[u8; 2], &str),
-            BTreeMap<String, i64>,
-        )| {
+        let statement = |(id, (first, increments)): (String, (Document, BTreeMap<String, i64>))| {
             let increments: Document = increments.into_iter().map(|(key, n)| (key, Bson::Int64(n))).collect();
-            let first = doc! { "ts": date(window), "country": country_text(country), "city": city };
             upsert(id, doc! { "$inc": increments, "$setOnInsert": first })
         };
         windows.into_iter().map(statement).collect()
