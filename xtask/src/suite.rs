@@ -149,8 +149,8 @@ mod tests {
             &[
                 "running 6 tests",
                 "test wire::golden ... ok",
-                "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s\n",
-                "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s\n",
+                "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out\n",
+                "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
                 "    a test printed: test result: ok. 9 passed; 9 failed; 9 ignored",
             ],
             "7 passed, 1 failed, 1 skipped",

@@ -129,7 +129,7 @@ fn try_out(attempt: Attempt) -> Outcome<Toolchain> {
                 return debian();
             }
             Err(format!(
-                "{DEBIAN_RUSTC} is older than {} or has no source beside it; run `rustup target add {TARGET}`",
+                "{DEBIAN_RUSTC} is older than {} or lacks its source; run `rustup target add {TARGET}`",
                 env!("CARGO_PKG_RUST_VERSION")
             ))
         }
@@ -213,8 +213,8 @@ fn build_command(toolchain: &Toolchain) -> Outcome<Command> {
     Ok(command)
 }
 
-/// Undefined symbols are what the host provides (`copy_records`). Paths are made the same on every
-/// machine, because a module is known by the hash of its bytes and its panic messages carry paths.
+/// Undefined symbols are what the host provides (`copy_records`). Panic messages carry paths, and the
+/// name of somebody's home folder has no place in a module that is shipped.
 fn compiler_flags() -> Vec<String> {
     let mut flags = vec!["-C".to_owned(), "link-arg=--allow-undefined".to_owned()];
     let root = format!("--remap-path-prefix={}/=", cargo::root().display());
