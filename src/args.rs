@@ -117,7 +117,8 @@ pub struct UpArgs {
     /// Run on a Fluvio cluster instead of the embedded runtime
     #[arg(long)]
     pub cluster: bool,
-    /// Accesses a minute over the whole platform above which a minute alerts [default: as in the pipeline file]
+    /// Accesses a minute over the whole platform above which a minute alerts [default: as in the pipeline
+    /// file]
     #[arg(long, value_name = "N")]
     pub limit_per_minute: Option<u64>,
     /// How to print the summary at the end

@@ -1,5 +1,5 @@
-//! A local mongod of our own, for those who bring none: a one-node replica set under the data directory, reachable
-//! from this machine only. It is a real server; it ends with the command that started it.
+//! A local mongod of our own, for those who bring none: a one-node replica set under the data directory,
+//! reachable from this machine only. It is a real server; it ends with the command that started it.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -45,7 +45,8 @@ pub fn program() -> Option<PathBuf> {
 }
 
 impl Mongod {
-    /// The mongod under `data_dir`: the one that runs there already, or a new one, on `port` where one is named.
+    /// The mongod under `data_dir`: the one that runs there already, or a new one, on `port` where one is
+    /// named.
     ///
     /// # Errors
     /// When there is no program, the named port is used by something else, or the server does not start.

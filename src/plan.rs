@@ -1,5 +1,5 @@
-//! What was typed and what the pipeline file says, as what it means. Nothing is written or reached before a plan
-//! exists; only the pipeline file is read.
+//! What was typed and what the pipeline file says, as what it means. Nothing is written or reached before a
+//! plan exists; only the pipeline file is read.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

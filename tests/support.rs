@@ -1,7 +1,60 @@
-//! What the integration tests need around them.
+//! What the integration tests need around them: one mongod for all of them, databases of their own, and the
+//! command.
 
-/// The MongoDB to test against, a replica set on this machine.
+use std::path::Path;
+use std::process::{ChildStdin, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mongodb::Database;
+use streampulse::mongod::Mongod;
+
+struct Server {
+    uri: String,
+    /// When the test process ends, however it ends, this closes, and the server is ended.
+    _alive: ChildStdin,
+}
+
+/// The MongoDB to test against: a replica set of one, started with the first test that needs it.
 pub fn mongodb_uri() -> String {
-    std::env::var("STREAMPULSE_TEST_MONGODB_URI")
-        .expect("set STREAMPULSE_TEST_MONGODB_URI to a mongodb replica set that tests may write to")
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| std::thread::spawn(start).join().expect("mongod starts")).uri.clone()
+}
+
+fn start() -> Server {
+    let dir = tempfile::tempdir().expect("a temporary folder").keep();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mongod =
+        runtime.block_on(Mongod::start(&dir, None)).expect("a mongod; `cargo xtask setup` fetches one");
+    let script = r#"read _; kill -9 "$(cat "$0/mongod/mongod.lock")"; rm -rf "$0""#;
+    let mut watcher = Command::new("sh");
+    let mut watcher = watcher.args(["-c", script]).arg(&dir).stdin(Stdio::piped()).spawn().expect("a shell");
+    Server { uri: mongod.uri(), _alive: watcher.stdin.take().expect("it is piped") }
+}
+
+/// The name of a database that no other test uses.
+pub fn database_name(test: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{test}_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A database of the tests' MongoDB.
+pub async fn database(name: &str) -> Database {
+    mongodb::Client::with_uri_str(mongodb_uri()).await.expect("a client").database(name)
+}
+
+/// The command, with its arguments separated by spaces.
+pub fn streampulse(dir: &Path, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streampulse"));
+    command.current_dir(dir).args(args.split_whitespace()).env("RUST_LOG", "warn").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end; panics with its errors when it does not exit with `code`.
+#[track_caller]
+pub fn run(mut command: Command, code: i32) -> Output {
+    let output = command.output().expect("the command runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {errors}");
+    output
 }

@@ -69,8 +69,8 @@ impl<'a> Writer<'a> {
         inner.finish();
     }
 
-    /// Any JSON value, its object keys made harmless with [`harmless_name`]. Stops descending at [`DEPTH_MAX`]
-    /// (callers check [`depth`] first, so that nothing is cut silently).
+    /// Any JSON value, its object keys made harmless with [`harmless_name`]. Stops descending at
+    /// [`DEPTH_MAX`] (callers check [`depth`] first, so that nothing is cut silently).
     pub fn json(&mut self, key: &str, value: &Value) {
         self.json_at(key, value, 0);
     }

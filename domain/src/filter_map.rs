@@ -29,8 +29,8 @@ pub struct Batch {
     pub stored_at_ms: i64,
 }
 
-/// Appends the events frame of one stored batch to `out`. A pure function of its arguments; `writer` only lends
-/// its buffers.
+/// Appends the events frame of one stored batch to `out`. A pure function of its arguments; `writer` only
+/// lends its buffers.
 pub fn write_frame<'a>(
     settings: &FilterMapSettings,
     batch: Batch,

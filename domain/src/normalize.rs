@@ -2,7 +2,8 @@
 //!
 //! Rules, in the order in which they are checked:
 //! - a line over [`LINE_BYTES_MAX`] is `too_large`;
-//! - JSON nested deeper than [`DEPTH_MAX`] is `too_deep`, other text that is not JSON is `not_json`, JSON that
+//! - JSON nested deeper than [`DEPTH_MAX`] is `too_deep`, other text that is not JSON is `not_json`, JSON
+//!   that
 //!   is no object is `not_object`; of a repeated key the last counts;
 //! - a required field that is absent or blank is `missing_field`, one of another type (`null` included) is
 //!   `wrong_type`, a `user_id` over [`USER_ID_BYTES_MAX`] or a `city` over [`CITY_BYTES_MAX`] is `too_large`;
@@ -287,8 +288,8 @@ impl Normalizer {
     }
 }
 
-/// Appends the document of `access_rejects` for `line` to `out`. `line_bytes` is the length of the whole line,
-/// of which `line` may be only the beginning; `seen_at_ms` is the stored batch's time.
+/// Appends the document of `access_rejects` for `line` to `out`. `line_bytes` is the length of the whole
+/// line, of which `line` may be only the beginning; `seen_at_ms` is the stored batch's time.
 pub fn write_reject(
     reject: &Reject,
     line: &[u8],

@@ -1,5 +1,6 @@
 //! The bounded envelope in which a producer sends a line that is too long to be sent: its length and its
-//! beginning. `access-filter-map` turns it into a `too_large` reject, so that even such a line is accounted for.
+//! beginning. `access-filter-map` turns it into a `too_large` reject, so that even such a line is accounted
+//! for.
 
 use crate::normalize::LINE_KEPT_BYTES_MAX;
 

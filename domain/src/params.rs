@@ -1,5 +1,6 @@
 //! Parameters of the SmartModules: what `with:` in a connector's transforms, or `-e` of the fluvio CLI, hands
-//! over as text, read into typed settings. An unknown or wrong parameter is an error that lists what is allowed.
+//! over as text, read into typed settings. An unknown or wrong parameter is an error that lists what is
+//! allowed.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Which frame comes next, by source. Frames may arrive twice (a batch that ran again, a sink that forwarded and
-//! crashed before its checkpoint), and this is what keeps them from counting twice.
+//! Which frame comes next, by source. Frames may arrive twice (a batch that ran again, a sink that forwarded
+//! and crashed before its checkpoint), and this is what keeps them from counting twice.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! The work of `access-window-aggregate` on one stored batch: its events are counted by minute, country, city,
-//! device and content type. The counts are a mergeable partial aggregate: no state outlives the batch, so a
-//! batch that runs twice gives the same bytes twice, and windows are merged downstream.
+//! The work of `access-window-aggregate` on one stored batch: its events are counted by minute, country,
+//! city, device and content type. The counts are a mergeable partial aggregate: no state outlives the batch,
+//! so a batch that runs twice gives the same bytes twice, and windows are merged downstream.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -40,8 +40,8 @@ pub fn aggregate(settings: WindowSettings, bytes: &[u8]) -> Result<Delta, WireEr
     Ok(delta)
 }
 
-/// The batch's event time: the median of those lines that do not come from the future. The median, because one
-/// wrong clock must not move the time of the whole log.
+/// The batch's event time: the median of those lines that do not come from the future. The median, because
+/// one wrong clock must not move the time of the whole log.
 fn event_time(mut times_ms: Vec<i64>, stored_at_ms: i64) -> Option<i64> {
     times_ms.retain(|&ts_ms| ts_ms <= stored_at_ms + EVENT_TIME_AHEAD_MS_MAX);
     let middle = times_ms.len() / 2;

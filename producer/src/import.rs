@@ -1,9 +1,9 @@
 //! Real log lines from a file or from standard input.
 //!
 //! # Delivery
-//! A file is known by a fingerprint of its beginning, and the position in it is committed with each batch, so a
-//! second run, or one after a kill, goes on where it was, and lines appended later are read. Of standard input,
-//! what was read but not yet stored when the process is killed is gone for good.
+//! A file is known by a fingerprint of its beginning, and the position in it is committed with each batch, so
+//! a second run, or one after a kill, goes on where it was, and lines appended later are read. Of standard
+//! input, what was read but not yet stored when the process is killed is gone for good.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -63,8 +63,8 @@ struct Chunk {
 }
 
 impl Import {
-    /// Reads until the end, or until `stop` is cancelled. `state` is the topic's, `lines` an empty gathering for
-    /// it. Gives how many lines were sent.
+    /// Reads until the end, or until `stop` is cancelled. `state` is the topic's, `lines` an empty gathering
+    /// for it. Gives how many lines were sent.
     ///
     /// # Errors
     /// When the file cannot be read, or lines cannot be sent.

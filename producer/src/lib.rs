@@ -1,6 +1,6 @@
-//! Where log lines come from: an endless seeded stream of synthetic traffic with labelled incidents, or real logs.
-//! The generator is pure: it does no I/O, reads no clock, and takes its chance from a seed. [`synthetic`] and
-//! [`import`] bring lines into a topic.
+//! Where log lines come from: an endless seeded stream of synthetic traffic with labelled incidents, or real
+//! logs. The generator is pure: it does no I/O, reads no clock, and takes its chance from a seed.
+//! [`synthetic`] and [`import`] bring lines into a topic.
 
 pub mod conditions;
 pub mod generator;

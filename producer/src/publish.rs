@@ -1,5 +1,5 @@
-//! Lines on their way into the topic: partitioned by user, gathered into batches of bounded size, and appended
-//! together with a note of how far their source has been read.
+//! Lines on their way into the topic: partitioned by user, gathered into batches of bounded size, and
+//! appended together with a note of how far their source has been read.
 
 use std::io::Write;
 use std::sync::Arc;

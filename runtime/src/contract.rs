@@ -1,6 +1,6 @@
-//! What every runtime promises, as tests: the embedded one runs them in its own tests, a cluster's against a real
-//! cluster. Each panics where the promise is broken. Topic names are made by the caller, so that tests of one
-//! cluster stay out of each other's way.
+//! What every runtime promises, as tests: the embedded one runs them in its own tests, a cluster's against a
+//! real cluster. Each panics where the promise is broken. Topic names are made by the caller, so that tests
+//! of one cluster stay out of each other's way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::{Batch, BatchStream, Bounds, Module, Note, Output, Record, Runtime, T
 /// Longest time that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// All promises, each on a topic of its own: `name` is the beginning of the topics' names, `filter_map` the code
-/// of the SmartModule `access-filter-map`.
+/// All promises, each on a topic of its own: `name` is the beginning of the topics' names, `filter_map` the
+/// code of the SmartModule `access-filter-map`.
 pub async fn check(runtime: &dyn Runtime, name: &str, filter_map: Arc<[u8]>) {
     a_topic_is_created_once(runtime, &format!("{name}-created")).await;
     offsets_are_contiguous_by_partition(runtime, &format!("{name}-offsets")).await;

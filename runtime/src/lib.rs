@@ -1,5 +1,5 @@
-//! A partitioned, durable log with chains of SmartModules: what the pipeline needs of Fluvio, behind one small
-//! trait, and its implementations.
+//! A partitioned, durable log with chains of SmartModules: what the pipeline needs of Fluvio, behind one
+//! small trait, and its implementations.
 //!
 //! - [`embedded`]: topics in a local store, chains in Fluvio's own engine; one process, one machine
 //! - [`contract`]: the tests that every implementation passes
@@ -35,15 +35,15 @@ pub trait Topic: Send + Sync {
     /// When the topic cannot be reached.
     async fn state(&self) -> Result<TopicState>;
 
-    /// Stores batches and the note together: all or nothing, and durable when it returns. Waits while the topic
-    /// is full.
+    /// Stores batches and the note together: all or nothing, and durable when it returns. Waits while the
+    /// topic is full.
     ///
     /// # Errors
     /// When nothing was stored.
     async fn append(&self, batches: Vec<Batch>, stored_at_ms: i64, note: Option<Note>) -> Result<()>;
 
-    /// The partition's stored batches from the one that holds offset `start`, each run through `chain` once it
-    /// is there, for ever.
+    /// The partition's stored batches from the one that holds offset `start`, each run through `chain` once
+    /// it is there, for ever.
     ///
     /// # Errors
     /// When the chain cannot be built, or `start` is trimmed away or beyond the end.

@@ -113,7 +113,8 @@ async fn first_failure(jobs: &mut JoinSet<(&'static str, Result<()>)>) -> Result
     }
 }
 
-/// Brings lines into the topic until the source ends or we are asked to stop, and waits until they are stored.
+/// Brings lines into the topic until the source ends or we are asked to stop, and waits until they are
+/// stored.
 async fn feed_and_drain(plan: &Up, sink: &Sink) -> Result<()> {
     // A line that came before its stream is open would wait for the SmartModules to be compiled.
     until(|| sink.progress.is_ready()).await;

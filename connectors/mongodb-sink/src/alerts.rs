@@ -2,9 +2,9 @@
 //! `access_alerts`.
 //!
 //! # Delivery
-//! Alerts have deterministic ids and replace themselves, so they are written the moment they come. Whenever the
-//! module hands out its state, alerts, state and position are written in one transaction; after a crash the module
-//! starts again from that state at that position, and gives the same alerts again.
+//! Alerts have deterministic ids and replace themselves, so they are written the moment they come. Whenever
+//! the module hands out its state, alerts, state and position are written in one transaction; after a crash
+//! the module starts again from that state at that position, and gives the same alerts again.
 
 use std::sync::atomic::Ordering;
 

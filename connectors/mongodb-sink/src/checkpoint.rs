@@ -1,5 +1,5 @@
-//! Positions in `pipeline_state`, beside the data they speak of: how far each job has come in which topic, and
-//! which incarnations of a topic there have been.
+//! Positions in `pipeline_state`, beside the data they speak of: how far each job has come in which topic,
+//! and which incarnations of a topic there have been.
 
 use anyhow::{Context, Result, bail};
 use domain::event_id::{EPOCHS_MAX, EventId, Source};
@@ -76,7 +76,8 @@ pub struct Checkpoint {
 pub type Writes<'a> = (&'a str, Vec<Document>);
 
 impl Checkpoint {
-    /// The checkpoint of `job` in a partition of the topic with the random `id`, and its document; it begins at
+    /// The checkpoint of `job` in a partition of the topic with the random `id`, and its document; it begins
+    /// at
     /// `start`.
     ///
     /// # Errors
@@ -101,8 +102,8 @@ impl Checkpoint {
         Ok((Self { database: database.clone(), key, session: None }, document))
     }
 
-    /// Moves from `from` to `to` together with `writes`, in one transaction where there are any, as often as it
-    /// takes; exactly one of many tries takes effect. `fields` are set in the checkpoint's document.
+    /// Moves from `from` to `to` together with `writes`, in one transaction where there are any, as often as
+    /// it takes; exactly one of many tries takes effect. `fields` are set in the checkpoint's document.
     ///
     /// # Errors
     /// When the checkpoint is not at `from` (another process writes), or MongoDB refuses for good.
@@ -181,8 +182,8 @@ async fn transact(
     session.commit_transaction().await.map(|()| true)
 }
 
-/// A session whose id is written down first: a process that is killed leaves its transaction open, and the next
-/// one ends it by this id instead of waiting for a minute until the server does.
+/// A session whose id is written down first: a process that is killed leaves its transaction open, and the
+/// next one ends it by this id instead of waiting for a minute until the server does.
 async fn start_session(database: &Database, key: &str) -> Result<ClientSession, mongodb::error::Error> {
     let session = database.client().start_session().await?;
     let id = doc! { "$set": { "session": session.id().clone() } };

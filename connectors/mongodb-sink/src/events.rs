@@ -1,10 +1,10 @@
-//! Job `events`: log lines, already turned into documents and counts by the SmartModules, go to `access_events`
-//! and `access_rejects`; the counts, and a tick every second, go on to `access-rollups`.
+//! Job `events`: log lines, already turned into documents and counts by the SmartModules, go to
+//! `access_events` and `access_rejects`; the counts, and a tick every second, go on to `access-rollups`.
 //!
 //! # Delivery
-//! Insert, forward, checkpoint, in this order. After a crash the lines since the checkpoint come again: the ids
-//! stored meanwhile are looked up and skipped, and counts that were forwarded twice are known downstream by their
-//! place in the log.
+//! Insert, forward, checkpoint, in this order. After a crash the lines since the checkpoint come again: the
+//! ids stored meanwhile are looked up and skipped, and counts that were forwarded twice are known downstream
+//! by their place in the log.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -60,7 +60,8 @@ pub async fn run_ticks(sink: &Sink) -> Result<()> {
 /// # Errors
 /// When the topic cannot be read or written.
 pub async fn tick(sink: &Sink, end_of_input: bool) -> Result<()> {
-    // First what is forwarded, then what is there: a line in between makes the partition look behind, never ahead.
+    // First what is forwarded, then what is there: a line in between makes the partition look behind, never
+    // ahead.
     let next: Vec<u64> = sink.progress.events_next.iter().map(|next| next.load(Ordering::Acquire)).collect();
     let ends = sink.logs.state().await?.partitions;
     let positions = (0..).zip(next).zip(ends).map(|((partition, next_offset), bounds)| {

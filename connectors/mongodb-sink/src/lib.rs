@@ -5,10 +5,10 @@
 //! - [`alerts`]: `access-rollups` through `access-anomaly` to `access_alerts`
 //!
 //! # Delivery
-//! Exactly once. Events have an `_id` made of their place in the log, so writing one again changes nothing; counts
-//! are known by their place too, and move together with the position up to which they are applied, in one
-//! transaction. Positions live in `pipeline_state`, with the data. While MongoDB is away the jobs wait and try
-//! again; the log keeps what they have not written.
+//! Exactly once. Events have an `_id` made of their place in the log, so writing one again changes nothing;
+//! counts are known by their place too, and move together with the position up to which they are applied, in
+//! one transaction. Positions live in `pipeline_state`, with the data. While MongoDB is away the jobs wait
+//! and try again; the log keeps what they have not written.
 
 pub mod alerts;
 pub mod checkpoint;

@@ -64,7 +64,8 @@ impl Progress {
         self.rejected.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// The newest minute seen, in minutes since 1970, and its accesses as far as this process has counted them.
+    /// The newest minute seen, in minutes since 1970, and its accesses as far as this process has counted
+    /// them.
     pub fn newest_minute(&self) -> Option<(u32, u64)> {
         let minutes = self.minutes.lock().expect("no holder of this lock panics");
         minutes.last_key_value().map(|(minute, n)| (*minute, *n))

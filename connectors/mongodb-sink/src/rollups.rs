@@ -1,9 +1,10 @@
-//! Job `rollups`: counts from `access-rollups` go into the windows of `access_rollups_*`, `access_minutes` and
+//! Job `rollups`: counts from `access-rollups` go into the windows of `access_rollups_*`, `access_minutes`
+//! and
 //! `access_users_*`.
 //!
 //! # Delivery
-//! Frames are gathered for up to a second, then applied in one transaction that also moves the checkpoint. Frames
-//! are known by their place in the log: one that came before is skipped, a missing one stops the job.
+//! Frames are gathered for up to a second, then applied in one transaction that also moves the checkpoint.
+//! Frames are known by their place in the log: one that came before is skipped, a missing one stops the job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;

@@ -220,7 +220,8 @@ pub async fn update(
     };
     match written(&answer)? {
         Written { duplicates: 0, n } => Ok(Written { n, duplicates: 0 }),
-        // Upserts of one writer do not race; if another process wrote the same document, trying again finds it.
+        // Upserts of one writer do not race; if another process wrote the same document, trying again finds
+        // it.
         _ => Err(Error::custom(WriteError { code: 112, message: "an upsert met another one".to_owned() })),
     }
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::MINUTE_MS;
 use crate::bson::Writer;
 
-/// How far behind the watermark a minute is still judged, in milliseconds; later lines change counts, not alerts.
+/// How far behind the watermark a minute is still judged, in milliseconds; later lines change counts, not
+/// alerts.
 pub const JUDGED_MS: i64 = 180 * MINUTE_MS;
 /// How long after its end a minute closes, in milliseconds of event time, or of silence.
 pub const CLOSE_AFTER_MS: i64 = MINUTE_MS;

@@ -17,7 +17,8 @@ pub struct Cell {
     pub country: [u8; 2],
     /// City.
     pub city: String,
-    /// (device, content type, accesses), the first two as indexes into the delta's names; ascending, each pair once.
+    /// (device, content type, accesses), the first two as indexes into the delta's names; ascending, each
+    /// pair once.
     pub counts: Vec<(u8, u8, u32)>,
 }
 

@@ -49,8 +49,8 @@ impl<'a> EventsFrame<'a> {
     }
 }
 
-/// Collects a batch's documents; [`EventsFrameWriter::write`] makes the frame. Kept between batches so that its
-/// buffers are reused.
+/// Collects a batch's documents; [`EventsFrameWriter::write`] makes the frame. Kept between batches so that
+/// its buffers are reused.
 #[derive(Debug, Default)]
 pub struct EventsFrameWriter {
     /// Documents of `access_events`.

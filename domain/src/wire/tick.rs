@@ -1,5 +1,5 @@
-//! The only source of time downstream: what the clock said when it was written, and how far every partition had
-//! been read by then. A replay sees the same ticks.
+//! The only source of time downstream: what the clock said when it was written, and how far every partition
+//! had been read by then. A replay sees the same ticks.
 
 use super::{Decoder, Encoder, Kind, WireError};
 use crate::event_id::Source;

@@ -1,5 +1,5 @@
-//! The embedded runtime: topics in a local crash-safe store, batches in Fluvio's own encoding, chains in Fluvio's
-//! own engine. It survives `kill -9` at any moment; it is for one process on one machine.
+//! The embedded runtime: topics in a local crash-safe store, batches in Fluvio's own encoding, chains in
+//! Fluvio's own engine. It survives `kill -9` at any moment; it is for one process on one machine.
 
 mod chain;
 mod store;

@@ -284,8 +284,8 @@ fn decode(bytes: &[u8]) -> Result<FluvioBatch<RawRecords>> {
     Ok(batch)
 }
 
-/// The last offset of an encoded batch, read from its header: base offset, length, leader epoch, magic, CRC and
-/// attributes come before the last offset's delta.
+/// The last offset of an encoded batch, read from its header: base offset, length, leader epoch, magic, CRC
+/// and attributes come before the last offset's delta.
 fn last_offset(bytes: &[u8]) -> u64 {
     let number = |at: usize, size: usize| {
         bytes

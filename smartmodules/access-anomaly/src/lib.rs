@@ -1,6 +1,6 @@
-//! SmartModule `access-anomaly`: watches `access-rollups` and gives one frame of alerts a stored batch. Its state
-//! is one static over `domain`'s detector, loaded from the stream's initial accumulator, and handed out in the
-//! frames.
+//! SmartModule `access-anomaly`: watches `access-rollups` and gives one frame of alerts a stored batch. Its
+//! state is one static over `domain`'s detector, loaded from the stream's initial accumulator, and handed out
+//! in the frames.
 
 use std::collections::BTreeMap;
 

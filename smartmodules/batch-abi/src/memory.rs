@@ -1,5 +1,5 @@
-//! The exported functions' bodies: the host writes its input where [`alloc`] says, calls, and reads the output
-//! during the import `copy_records`.
+//! The exported functions' bodies: the host writes its input where [`alloc`] says, calls, and reads the
+//! output during the import `copy_records`.
 
 use std::cell::RefCell;
 
@@ -111,8 +111,8 @@ fn hand_over<T>(fill: impl FnOnce(&mut Output) -> T) -> T {
     OUTPUT.with_borrow_mut(|output| {
         let result = fill(output);
         #[cfg(target_arch = "wasm32")]
-        // SAFETY: the host reads `len` bytes at `ptr` before it returns from the outer call, and `OUTPUT` is not
-        // touched before the next one.
+        // SAFETY: the host reads `len` bytes at `ptr` before it returns from the outer call, and `OUTPUT` is
+        // not touched before the next one.
         unsafe {
             copy_records(output.bytes().as_ptr() as i32, output.bytes().len() as i32);
         }
@@ -121,8 +121,8 @@ fn hand_over<T>(fill: impl FnOnce(&mut Output) -> T) -> T {
 }
 
 fn with_input<T>(ptr: *mut u8, len: usize, read: impl FnOnce(&[u8]) -> T) -> T {
-    // SAFETY: the host calls with the address that `alloc` gave it and the number of bytes that it wrote there,
-    // and nothing else touches `INPUT` during the call.
+    // SAFETY: the host calls with the address that `alloc` gave it and the number of bytes that it wrote
+    // there, and nothing else touches `INPUT` during the call.
     read(unsafe { std::slice::from_raw_parts(ptr, len) })
 }
 
