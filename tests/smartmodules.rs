@@ -144,7 +144,7 @@ fn people_read_json_with_true_offsets() {
 fn wrong_parameters_are_told() {
     let modules = streampulse::modules::load().expect("the SmartModules are built in");
     for wasm in [&modules.filter_map, &modules.window_aggregate, &modules.anomaly] {
-        let error = chain(&[(wasm, params(&[("limits", "1")]))]).err().expect("refused");
+        let error = chain(&[(wasm, params(&[("limits", "1")]))]).expect_err("refused");
         assert!(format!("{error:#}").contains("unknown parameter \"limits\"; allowed are"), "{error:#}");
     }
 }

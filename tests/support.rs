@@ -2,7 +2,7 @@
 //! command.
 
 use std::path::Path;
-use std::process::{ChildStdin, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,8 +11,9 @@ use streampulse::mongod::Mongod;
 
 struct Server {
     uri: String,
-    /// When the test process ends, however it ends, this closes, and the server is ended.
-    _alive: ChildStdin,
+    /// A shell that waits for its input to close, which it does when the test process ends, however it ends; then
+    /// it ends the server.
+    _watcher: Child,
 }
 
 /// The MongoDB to test against: a replica set of one, started with the first test that needs it.
@@ -28,8 +29,8 @@ fn start() -> Server {
         runtime.block_on(Mongod::start(&dir, None)).expect("a mongod; `cargo xtask setup` fetches one");
     let script = r#"read _; kill -9 "$(cat "$0/mongod/mongod.lock")"; rm -rf "$0""#;
     let mut watcher = Command::new("sh");
-    let mut watcher = watcher.args(["-c", script]).arg(&dir).stdin(Stdio::piped()).spawn().expect("a shell");
-    Server { uri: mongod.uri(), _alive: watcher.stdin.take().expect("it is piped") }
+    watcher.args(["-c", script]).arg(&dir).stdin(Stdio::piped());
+    Server { uri: mongod.uri(), _watcher: watcher.spawn().expect("a shell") }
 }
 
 /// The name of a database that no other test uses.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Most lines of a file.
 const LINES_MAX: usize = 500;
-/// Most characters of a line of code; texts of tests may be longer.
+/// Most characters of a line; messages and texts of tests may be longer.
 const COLUMNS_MAX: usize = 110;
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -35,7 +35,7 @@ fn files_open_with_what_they_are_and_stay_short() {
         assert!(!unfinished.iter().any(|word| text.contains(word)), "{} is unfinished", path.display());
         let is_test = path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let long = code.lines().find(|line| line.chars().count() > COLUMNS_MAX);
+        let long = code.lines().find(|line| line.chars().count() > COLUMNS_MAX && !line.contains('"'));
         assert!(is_test || long.is_none(), "{}: {}", path.display(), long.unwrap_or_default());
     }
 }
