@@ -1,12 +1,23 @@
-//! Hashes the sources of this crate, so that native code and SmartModules built from different sources
-//! recognise each other's frames as foreign (`domain::CODE_HASH`).
+//! Hashes the sources of this crate and of the SmartModules, so that native code and SmartModules built from
+//! different sources recognise each other's frames as foreign (`domain::CODE_HASH`).
 
 use std::{env, fs, path::Path, path::PathBuf};
+
+const FOLDERS: [&str; 5] = [
+    "src",
+    "../smartmodules/batch-abi/src",
+    "../smartmodules/access-filter-map/src",
+    "../smartmodules/access-window-aggregate/src",
+    "../smartmodules/access-anomaly/src",
+];
 
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let mut files = Vec::new();
-    collect(&root.join("src"), &mut files);
+    for folder in FOLDERS {
+        collect(&root.join(folder), &mut files);
+        println!("cargo::rerun-if-changed={folder}");
+    }
     files.sort();
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for file in files {
@@ -15,7 +26,6 @@ fn main() {
         }
     }
     println!("cargo::rustc-env=DOMAIN_CODE_HASH={hash}");
-    println!("cargo::rerun-if-changed=src");
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {

@@ -28,6 +28,11 @@ pub enum Command {
     Up(Box<UpArgs>),
     /// Put lines into the topic access-logs, or print them
     Produce(Box<ProduceArgs>),
+    /// Give a Fluvio cluster the topics and SmartModules that the pipeline needs
+    #[command(after_help = DEPLOY_HELP)]
+    Deploy(DeployArgs),
+    /// Run one job as a Fluvio connector, from the connector's configuration
+    Connector(ConnectorArgs),
     /// Answer from the rollups: when are the peaks, which devices, which content where
     Report(ReportArgs),
     /// List the alerts
@@ -43,7 +48,23 @@ Examples:
   streampulse up                                        synthetic traffic, a local mongod, until Ctrl-C
   streampulse up --rate 500 --limit-per-minute 40000    more of it, with a limit
   streampulse up --file access.ndjson --until-drained   a log file; run it again to read what was appended
+  streampulse deploy && streampulse up --cluster ...    the same on the Fluvio cluster of the current profile
   zcat old.gz | streampulse up --file - --until-drained standard input";
+
+const DEPLOY_HELP: &str = "\
+Shows what is to be done for each SmartModule and topic, and does it: keep, create, upgrade. What differs
+and cannot be changed in place is shown with what to do, and ends with exit code 1.";
+
+/// Which Fluvio cluster.
+#[derive(Args, Debug, Default)]
+pub struct ClusterArgs {
+    /// Host and port of the cluster's SC [default: cluster.endpoint of the pipeline file, else a profile]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "fluvio_profile")]
+    pub fluvio_endpoint: Option<String>,
+    /// Profile of the Fluvio CLI [default: cluster.profile of the pipeline file, else the current one]
+    #[arg(long, value_name = "NAME")]
+    pub fluvio_profile: Option<String>,
+}
 
 /// Where the data lies.
 #[derive(Args, Debug)]
@@ -117,6 +138,8 @@ pub struct UpArgs {
     /// Run on a Fluvio cluster instead of the embedded runtime
     #[arg(long)]
     pub cluster: bool,
+    #[command(flatten)]
+    pub which_cluster: ClusterArgs,
     /// Accesses a minute over the whole platform above which a minute alerts [default: as in the pipeline
     /// file]
     #[arg(long, value_name = "N")]
@@ -131,15 +154,42 @@ pub struct UpArgs {
 pub struct ProduceArgs {
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Where to put lines: the data directory's embedded topics, which no other process may use meanwhile,
+    /// or a cluster, which needs the pipeline's MongoDB to know how far files were read
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Put lines into a Fluvio cluster instead of an embedded topic
+    #[arg(long)]
+    pub cluster: bool,
+    #[command(flatten)]
+    pub which_cluster: ClusterArgs,
+    /// Print the lines instead of putting them into the topic
+    #[arg(long, conflicts_with = "cluster")]
+    pub print: bool,
+}
+
+/// `deploy`.
+#[derive(Args, Debug)]
+pub struct DeployArgs {
     /// Pipeline file [default: fluvio.toml in the current folder, if there is one]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder of the embedded topics; no other process may use it meanwhile
-    #[arg(long, value_name = "DIR", default_value = ".streampulse")]
-    pub data_dir: PathBuf,
-    /// Print the lines instead of putting them into the topic
+    #[command(flatten)]
+    pub which_cluster: ClusterArgs,
+    /// Show what is to be done, and do nothing
     #[arg(long)]
-    pub print: bool,
+    pub dry_run: bool,
+}
+
+/// `connector`.
+#[derive(Args, Debug)]
+pub struct ConnectorArgs {
+    /// The connector's configuration (YAML, as Fluvio's connectors have it)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Secrets, one KEY=VALUE a line [default: the environment]
+    #[arg(long, value_name = "FILE")]
+    pub secrets: Option<PathBuf>,
 }
 
 /// `report`.
@@ -191,6 +241,11 @@ pub struct AlertsArgs {
 pub struct StatusArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    /// Ask a Fluvio cluster how far its topics reach now, instead of believing the last signs of life
+    #[arg(long)]
+    pub cluster: bool,
+    #[command(flatten)]
+    pub which_cluster: ClusterArgs,
     /// Format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,

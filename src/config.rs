@@ -6,13 +6,28 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use domain::event_id::PARTITIONS_MAX;
-use domain::params::{AnomalySettings, FilterMapSettings, LATENESS_MS_ALLOWED, WindowSettings};
+use domain::params::{
+    AnomalySettings, FilterMapSettings, LATENESS_MS_ALLOWED, LIMIT_PER_MINUTE, WindowSettings,
+};
 use domain::vocabulary::Spellings;
-use mongodb_sink::ModuleParams;
+use runtime::{Compression, Storage, TopicSpec, Writers};
 use serde::Deserialize;
+use sink::ModuleParams;
 
 /// The file that is read when none is named.
 pub const FILE: &str = "fluvio.toml";
+
+/// Name of the topic of log lines.
+pub const LOGS: &str = "access-logs";
+/// Name of the topic of counts and ticks.
+pub const ROLLUPS: &str = "access-rollups";
+const PARTITIONS_DEFAULT: u32 = 2;
+const LOGS_BYTES_DEFAULT: u64 = 1 << 30;
+const ROLLUPS_BYTES_DEFAULT: u64 = 256 << 20;
+/// Smallest size of an embedded topic, and of a file of a cluster's, in bytes: some batches must fit.
+const TOPIC_BYTES_MIN: u64 = 16 << 20;
+/// Shortest retention that Fluvio takes, in seconds.
+const RETENTION_S_MIN: u32 = 10;
 
 /// What the file says.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -22,6 +37,8 @@ pub struct Config {
     pub topics: Topics,
     /// Where to write.
     pub mongodb: MongoDb,
+    /// Which Fluvio cluster.
+    pub cluster: Cluster,
     /// Parameters of `access-filter-map`.
     #[serde(rename = "access-filter-map")]
     pub filter_map: FilterMap,
@@ -39,28 +56,70 @@ pub struct Config {
 pub struct Topics {
     /// Log lines.
     #[serde(rename = "access-logs")]
-    pub logs: LogTopic,
+    pub logs: Topic,
     /// Counts and ticks.
     #[serde(rename = "access-rollups")]
-    pub rollups: RollupTopic,
+    pub rollups: Topic,
 }
 
-/// The topic of log lines.
+/// A topic.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
-pub struct LogTopic {
-    /// Number of partitions, 1 to 1023; fixed when the topic is created.
-    pub partitions: u32,
+pub struct Topic {
+    /// Number of partitions, 1 to 1023, and 1 for `access-rollups`. The embedded runtime fixes it when it
+    /// creates the topic, a cluster can add more.
+    pub partitions: Option<u32>,
     /// Most bytes kept by the embedded runtime.
-    pub bytes_max: u64,
+    pub bytes_max: Option<u64>,
+    /// How many SPUs of a cluster keep each partition.
+    pub replication: u32,
+    /// How long a cluster keeps records at least, in seconds.
+    pub retention_s: u32,
+    /// Size of a partition's files in a cluster; retention removes whole files.
+    pub segment_bytes: u32,
+    /// Most bytes of a partition in a cluster; beyond it the oldest files go before their time.
+    pub partition_bytes_max: u64,
+    /// What a cluster takes and our producers do: any (they do not compress), none, gzip, snappy, lz4, zstd.
+    pub compression: Compression,
 }
 
-/// The topic of counts and ticks; it has one partition.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+impl Default for Topic {
+    fn default() -> Self {
+        let Storage { replication, retention_s, segment_bytes, partition_bytes_max, compression } =
+            Storage::default();
+        Self {
+            partitions: None,
+            bytes_max: None,
+            replication,
+            retention_s,
+            segment_bytes,
+            partition_bytes_max,
+            compression,
+        }
+    }
+}
+
+impl Topic {
+    fn spec(&self, name: &str, partitions: u32, bytes_max: u64, writers: Writers) -> TopicSpec {
+        let &Self { replication, retention_s, segment_bytes, partition_bytes_max, compression, .. } = self;
+        TopicSpec {
+            name: name.to_owned(),
+            partitions: self.partitions.unwrap_or(partitions),
+            bytes_max: self.bytes_max.unwrap_or(bytes_max),
+            writers,
+            storage: Storage { replication, retention_s, segment_bytes, partition_bytes_max, compression },
+        }
+    }
+}
+
+/// Which Fluvio cluster; by default that of the current profile of the Fluvio CLI.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
-pub struct RollupTopic {
-    /// Most bytes kept by the embedded runtime.
-    pub bytes_max: u64,
+pub struct Cluster {
+    /// Host and port of its SC.
+    pub endpoint: Option<String>,
+    /// Name of a profile.
+    pub profile: Option<String>,
 }
 
 /// Where to write.
@@ -101,18 +160,6 @@ pub struct Anomaly {
     pub limit_per_minute: u64,
 }
 
-impl Default for LogTopic {
-    fn default() -> Self {
-        Self { partitions: 2, bytes_max: 1 << 30 }
-    }
-}
-
-impl Default for RollupTopic {
-    fn default() -> Self {
-        Self { bytes_max: 256 << 20 }
-    }
-}
-
 impl Default for MongoDb {
     fn default() -> Self {
         Self { uri: None, database: "streampulse".to_owned() }
@@ -127,14 +174,11 @@ impl Default for WindowAggregate {
 
 impl Default for Anomaly {
     fn default() -> Self {
-        Self { limit_per_minute: 100_000 }
+        Self { limit_per_minute: LIMIT_PER_MINUTE }
     }
 }
 
 impl Config {
-    /// Smallest size of an embedded topic in bytes: some batches must fit.
-    const TOPIC_BYTES_MIN: u64 = 16 << 20;
-
     /// Reads `file`, or `fluvio.toml` in the current folder, or takes the defaults when there is none.
     ///
     /// # Errors
@@ -160,20 +204,11 @@ impl Config {
     /// Says which line is wrong, or which value.
     pub fn parse(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text)?;
-        let partitions = config.topics.logs.partitions;
+        config.topics().iter().try_for_each(check_topic)?;
         ensure!(
-            (1..PARTITIONS_MAX).contains(&partitions),
-            "topics.access-logs.partitions is {partitions}, must be 1 to {}",
-            PARTITIONS_MAX - 1
+            config.cluster.endpoint.is_none() || config.cluster.profile.is_none(),
+            "cluster.endpoint and cluster.profile both name a cluster; remove one"
         );
-        let sizes = [
-            ("access-logs", config.topics.logs.bytes_max),
-            ("access-rollups", config.topics.rollups.bytes_max),
-        ];
-        for (topic, bytes_max) in sizes {
-            let least = Self::TOPIC_BYTES_MIN;
-            ensure!(bytes_max >= least, "topics.{topic}.bytes_max is {bytes_max}, must be at least {least}");
-        }
         ensure!(!config.mongodb.database.is_empty(), "mongodb.database is empty");
         let params = config.params()?;
         let checks = [
@@ -183,6 +218,14 @@ impl Config {
         ];
         checks.into_iter().collect::<Result<(), String>>().map_err(anyhow::Error::msg)?;
         Ok(config)
+    }
+
+    /// The two topics, log lines first.
+    pub fn topics(&self) -> [TopicSpec; 2] {
+        [
+            self.topics.logs.spec(LOGS, PARTITIONS_DEFAULT, LOGS_BYTES_DEFAULT, Writers::One),
+            self.topics.rollups.spec(ROLLUPS, 1, ROLLUPS_BYTES_DEFAULT, Writers::Many),
+        ]
     }
 
     /// The parameters of the SmartModules, as Fluvio hands them over.
@@ -212,13 +255,50 @@ impl Config {
     }
 }
 
+fn check_topic(spec: &TopicSpec) -> Result<()> {
+    let TopicSpec { name, partitions, bytes_max, storage, .. } = spec;
+    ensure!(
+        (1..PARTITIONS_MAX).contains(partitions),
+        "topics.{name}.partitions is {partitions}, must be 1 to {}",
+        PARTITIONS_MAX - 1
+    );
+    ensure!(
+        name != ROLLUPS || *partitions == 1,
+        "topics.{name}.partitions is {partitions}, must be 1: a frame stands for a whole batch of lines"
+    );
+    let Storage { replication, retention_s, segment_bytes, partition_bytes_max, .. } = storage;
+    ensure!(*replication >= 1, "topics.{name}.replication is 0, must be at least 1");
+    ensure!(
+        *retention_s >= RETENTION_S_MIN,
+        "topics.{name}.retention_s is {retention_s}, must be at least {RETENTION_S_MIN}"
+    );
+    let sizes = [
+        ("bytes_max", *bytes_max),
+        ("segment_bytes", u64::from(*segment_bytes)),
+        ("partition_bytes_max", *partition_bytes_max),
+    ];
+    for (key, bytes) in sizes {
+        ensure!(
+            bytes >= TOPIC_BYTES_MIN,
+            "topics.{name}.{key} is {bytes}, must be at least {TOPIC_BYTES_MIN}"
+        );
+    }
+    ensure!(
+        *partition_bytes_max >= u64::from(*segment_bytes),
+        "topics.{name}.partition_bytes_max is {partition_bytes_max}, less than a segment of {segment_bytes}"
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_sample_file_holds_the_defaults() {
-        let sample = Config::parse(include_str!("../fluvio.toml")).expect("the sample is valid");
+        let mut sample = Config::parse(include_str!("../fluvio.toml")).expect("the sample is valid");
+        assert_eq!(sample.topics(), Config::default().topics());
+        sample.topics = Topics::default();
         assert_eq!(sample, Config::default());
     }
 
@@ -237,6 +317,16 @@ mod tests {
         refused("[topics.access-logs]\npartitions = 0", "must be 1 to 1023");
         refused("[topics.access-logs]\npartitions = 1024", "must be 1 to 1023");
         refused("[topics.access-rollups]\nbytes_max = 1", "must be at least 16777216");
+        refused("[topics.access-rollups]\npartitions = 2", "must be 1: a frame");
+        refused("[topics.access-logs]\nreplication = 0", "replication is 0");
+        refused("[topics.access-logs]\nretention_s = 9", "must be at least 10");
+        refused(
+            "[topics.access-logs]\nsegment_bytes = 1024",
+            "segment_bytes is 1024, must be at least 16777216",
+        );
+        refused("[topics.access-logs]\npartition_bytes_max = 16777216", "less than a segment");
+        refused("[topics.access-logs]\ncompression = \"zip\"", "expected one of `any`, `none`, `gzip`");
+        refused("[cluster]\nendpoint = \"a:1\"\nprofile = \"b\"", "both name a cluster");
         refused("[access-filter-map]\nfields = { when = \"ts\" }", "\"when\"");
         refused("[access-filter-map.devices]\n\"Big TV\" = []", "\"Big TV\"");
         refused("[access-anomaly]\nlimit_per_minute = -1", "limit_per_minute");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use mongodb_sink::Modules;
+use sink::Modules;
 
 include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 

@@ -1,18 +1,19 @@
 //! What was typed and what the pipeline file says, as what it means. Nothing is written or reached before a
 //! plan exists; only the pipeline file is read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
-use mongodb_sink::ModuleParams;
 use producer::import::Import;
 use producer::synthetic::Synthetic;
 use producer::{GeneratorConfig, Incident};
 use runtime::TopicSpec;
+use runtime::cluster::Address;
+use sink::ModuleParams;
 
-use crate::args::{Format, ProduceArgs, SourceArgs, StoreArgs, UpArgs};
+use crate::args::{ClusterArgs, DeployArgs, Format, ProduceArgs, SourceArgs, StoreArgs, UpArgs};
 use crate::config::Config;
 
 /// Lines a second when nothing is said.
@@ -57,12 +58,8 @@ impl Store {
 
     /// Folder of the embedded topics.
     pub fn topics_dir(&self) -> PathBuf {
-        topics_dir(&self.data_dir)
+        self.data_dir.join("topics")
     }
-}
-
-fn topics_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("topics")
 }
 
 /// Where lines come from.
@@ -87,6 +84,8 @@ pub struct Up {
     pub store: Store,
     /// Topics.
     pub topics: Topics,
+    /// The cluster to run on; `None` for the embedded runtime.
+    pub cluster: Option<Address>,
     /// Parameters of the SmartModules.
     pub params: ModuleParams,
     /// The limit that minutes are shown against.
@@ -104,12 +103,57 @@ pub struct Produce {
     pub source: Source,
     /// When to end.
     pub for_time: Option<Duration>,
-    /// Where the topic lies; `None` to print.
-    pub topics_dir: Option<PathBuf>,
+    /// Where to.
+    pub to: ProduceTo,
     /// Topics.
     pub topics: Topics,
     /// Where labels of incidents go.
     pub labels: Option<PathBuf>,
+}
+
+/// Where `produce` puts lines.
+#[derive(Clone, Debug)]
+pub enum ProduceTo {
+    /// Standard output.
+    Print,
+    /// Embedded topics in a folder.
+    Embedded(PathBuf),
+    /// A cluster; what it cannot keep lies in MongoDB.
+    Cluster(Address, Box<Store>),
+}
+
+/// `deploy`.
+#[derive(Clone, Debug)]
+pub struct Deploy {
+    /// The cluster.
+    pub cluster: Address,
+    /// Topics, log lines first.
+    pub topics: [TopicSpec; 2],
+    /// Only show it.
+    pub dry_run: bool,
+}
+
+impl Deploy {
+    /// What was typed, as what it means.
+    ///
+    /// # Errors
+    /// When the pipeline file is not valid.
+    pub fn new(args: DeployArgs) -> Result<Self> {
+        let config = Config::load(args.config.as_deref())?;
+        let cluster = address(args.which_cluster, &config);
+        Ok(Self { cluster, topics: config.topics(), dry_run: args.dry_run })
+    }
+}
+
+/// Which cluster is meant: what was typed, or what the pipeline file says.
+pub fn address(args: ClusterArgs, config: &Config) -> Address {
+    let ClusterArgs { fluvio_endpoint: endpoint, fluvio_profile: profile } = args;
+    match (&endpoint, &profile) {
+        (None, None) => {
+            Address { endpoint: config.cluster.endpoint.clone(), profile: config.cluster.profile.clone() }
+        }
+        _ => Address { endpoint, profile },
+    }
 }
 
 /// The two topics, and what the log calls the user.
@@ -125,16 +169,7 @@ pub struct Topics {
 
 impl Topics {
     fn new(config: &Config) -> Self {
-        let logs = TopicSpec {
-            name: "access-logs".to_owned(),
-            partitions: config.topics.logs.partitions,
-            bytes_max: config.topics.logs.bytes_max,
-        };
-        let rollups = TopicSpec {
-            name: "access-rollups".to_owned(),
-            partitions: 1,
-            bytes_max: config.topics.rollups.bytes_max,
-        };
+        let [logs, rollups] = config.topics();
         let user_id_field =
             config.filter_map.fields.get("user_id").map_or("user_id", String::as_str).to_owned();
         Self { logs, rollups, user_id_field }
@@ -147,7 +182,6 @@ impl Up {
     /// # Errors
     /// When flags contradict each other, or the pipeline file is not valid.
     pub fn new(args: UpArgs) -> Result<Self> {
-        ensure!(!args.cluster, "this version runs embedded only; leave --cluster out");
         let mut config = Config::load(args.store.config.as_deref())?;
         if let Some(limit) = args.limit_per_minute {
             config.anomaly.limit_per_minute = limit;
@@ -167,6 +201,7 @@ impl Up {
             labels,
             until_drained: args.until_drained,
             topics: Topics::new(&config),
+            cluster: args.cluster.then(|| address(args.which_cluster, &config)),
             params: config.params()?,
             limit_per_minute: config.anomaly.limit_per_minute,
             store: Store::with(args.store, &config),
@@ -181,16 +216,18 @@ impl Produce {
     /// # Errors
     /// When flags contradict each other, or the pipeline file is not valid.
     pub fn new(args: ProduceArgs) -> Result<Self> {
-        let config = Config::load(args.config.as_deref())?;
+        let config = Config::load(args.store.config.as_deref())?;
         let (for_time, labels) = (args.source.for_time, args.source.labels.clone());
-        let topics_dir = (!args.print).then(|| topics_dir(&args.data_dir));
-        Ok(Self {
-            source: source(args.source, false)?,
-            for_time,
-            topics_dir,
-            topics: Topics::new(&config),
-            labels,
-        })
+        let store = Store::with(args.store, &config);
+        let to = if args.print {
+            ProduceTo::Print
+        } else if args.cluster {
+            ProduceTo::Cluster(address(args.which_cluster, &config), Box::new(store))
+        } else {
+            ProduceTo::Embedded(store.topics_dir())
+        };
+        let topics = Topics::new(&config);
+        Ok(Self { source: source(args.source, false)?, for_time, to, topics, labels })
     }
 }
 

@@ -16,6 +16,9 @@ pub type Params = BTreeMap<String, String>;
 /// How much later than its event time a line may be stored before it counts as late, in milliseconds.
 pub const LATENESS_MS_ALLOWED: i64 = 60_000;
 
+/// Accesses a minute over the whole platform above which a minute alerts, where nothing else is configured.
+pub const LIMIT_PER_MINUTE: u64 = 100_000;
+
 /// What `access-filter-map` gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {

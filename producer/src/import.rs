@@ -2,9 +2,11 @@
 //!
 //! # Delivery
 //! A file is known by a fingerprint of its beginning, and the position in it is committed with each batch, so
-//! a second run, or one after a kill, goes on where it was, and lines appended later are read. Of standard
-//! input, what was read but not yet stored when the process is killed is gone for good.
+//! a second run, or one after a kill, goes on where it was, and lines appended later are read. Each partition
+//! has a position of its own, since a kill can come when some partitions have their lines and others do not.
+//! Of standard input, what was read but not yet stored when the process is killed is gone for good.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use domain::LINE_BYTES_MAX;
 use domain::normalize::LINE_KEPT_BYTES_MAX;
-use runtime::{Note, TopicState};
+use runtime::Note;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,42 +45,48 @@ pub enum Import {
     Stdin,
 }
 
-/// What a topic remembers of a file.
+/// What a partition remembers of a file.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 struct FileNote {
+    /// The file's number in this topic.
+    file: usize,
+    /// The partition.
+    partition: u32,
+    /// How many partitions the topic had: another number sends lines elsewhere.
+    partitions: usize,
     /// How many bytes of the beginning were hashed.
     fingerprint_bytes: usize,
     /// Their hash.
     fingerprint: u64,
-    /// Up to where lines are stored.
+    /// Up to where the partition's lines are stored.
     position: u64,
     /// Where the file was last, for people.
     path: String,
 }
 
-/// Lines on their way, and the note that goes with them.
+/// Lines on their way, and the notes that go with them, by partition.
 struct Chunk {
     lines: Lines,
-    note: Option<Note>,
+    notes: BTreeMap<u32, Note>,
 }
 
 impl Import {
-    /// Reads until the end, or until `stop` is cancelled. `state` is the topic's, `lines` an empty gathering
-    /// for it. Gives how many lines were sent.
+    /// Reads until the end, or until `stop` is cancelled. `notes` are those of the topic, which has
+    /// `partitions`, and `empty` makes an empty gathering for it. Gives how many lines were sent.
     ///
     /// # Errors
     /// When the file cannot be read, or lines cannot be sent.
     pub async fn run(
         &self,
         to: &Destination,
-        state: &TopicState,
+        (notes, partitions): (&BTreeMap<String, Vec<u8>>, usize),
         empty: impl Fn() -> Lines + Send + 'static,
         stop: &CancellationToken,
     ) -> Result<u64> {
         let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD_MAX);
         let reading = match self {
             Self::File { path, follow } => {
-                let reader = FileReader::open(path, state, *follow, stop.clone())?;
+                let reader = FileReader::open(path, notes, partitions, *follow, stop.clone())?;
                 tokio::task::spawn_blocking(move || reader.run(empty, &sender))
             }
             Self::Stdin => {
@@ -94,7 +102,7 @@ impl Import {
                 () = stop.cancelled() => None,
             };
             match chunk {
-                Some(mut chunk) => sent += chunk.lines.send(to, chunk.note).await?,
+                Some(mut chunk) => sent += chunk.lines.send(to, chunk.notes).await?,
                 None => break,
             }
         }
@@ -112,33 +120,44 @@ struct FileReader {
     path: PathBuf,
     follow: bool,
     stop: CancellationToken,
-    key: String,
+    /// The file's number in the topic.
+    file: usize,
     position: u64,
+    /// Up to where each partition has its lines, from earlier runs.
+    stored_until: Vec<u64>,
     /// The file's beginning as far as it has been read, at most [`FINGERPRINT_BYTES_MAX`].
     head: Vec<u8>,
 }
 
 impl FileReader {
-    fn open(path: &Path, state: &TopicState, follow: bool, stop: CancellationToken) -> Result<Self> {
+    fn open(
+        path: &Path,
+        notes: &BTreeMap<String, Vec<u8>>,
+        partitions: usize,
+        follow: bool,
+        stop: CancellationToken,
+    ) -> Result<Self> {
         let shown = path.display();
         let mut file = File::open(path).with_context(|| format!("cannot open the log file {shown}"))?;
         ensure!(!file.metadata()?.is_dir(), "{shown} is a folder; --file takes a file of log lines");
         let mut head = Vec::new();
         file.by_ref().take(FINGERPRINT_BYTES_MAX as u64).read_to_end(&mut head)?;
-        let notes = state.notes.iter().filter(|(key, _)| key.starts_with("file|"));
-        let notes: Vec<(String, FileNote)> = notes
-            .map(|(key, note)| Ok((key.clone(), serde_json::from_slice(note)?)))
-            .collect::<Result<_>>()
+        let notes = notes.iter().filter(|(key, _)| key.starts_with("file|"));
+        let notes: Vec<FileNote> = notes
+            .map(|(_, note)| serde_json::from_slice(note))
+            .collect::<Result<_, _>>()
             .context("the topic's notes on files are damaged")?;
-        ensure!(notes.len() < FILES_MAX, "this topic has read {FILES_MAX} files; use a new data directory");
+        let files: BTreeSet<usize> = notes.iter().map(|note| note.file).collect();
+        ensure!(files.len() < FILES_MAX, "this topic has read {FILES_MAX} files; use a new one");
         // Of several files that begin alike, the one at the same place, else the one known best.
         let path_text = path.to_string_lossy();
-        let known = notes.iter().filter(|(_, note)| note.matches(&head));
-        let known = known.max_by_key(|(_, note)| (note.path == path_text, note.fingerprint_bytes));
-        let (key, position) = match known {
-            Some((key, note)) => (key.clone(), note.position),
-            None => (format!("file|{}", notes.len()), 0),
+        let known = notes.iter().filter(|note| note.matches(&head));
+        let known = known.max_by_key(|note| (note.path == path_text, note.fingerprint_bytes));
+        let (number, stored_until) = match known {
+            Some(known) => (known.file, positions(&notes, known.file, partitions)?),
+            None => (files.last().map_or(0, |last| last + 1), vec![0; partitions]),
         };
+        let position = stored_until.iter().copied().min().unwrap_or(0);
         let length = file.metadata()?.len();
         if position > length {
             bail!("{shown} has {length} bytes, but {position} have been read of it before: it was cut");
@@ -149,7 +168,7 @@ impl FileReader {
         file.seek(SeekFrom::Start(position))?;
         head.truncate(usize::try_from(position).unwrap_or(usize::MAX));
         let reader = BufReader::with_capacity(256 << 10, file);
-        Ok(Self { reader, path: path.to_owned(), follow, stop, key, position, head })
+        Ok(Self { reader, path: path.to_owned(), follow, stop, file: number, position, stored_until, head })
     }
 
     fn run(mut self, empty: impl Fn() -> Lines, sender: &mpsc::Sender<Chunk>) -> Result<()> {
@@ -159,7 +178,7 @@ impl FileReader {
             self.skip_line_end()?;
         }
         loop {
-            let mut lines = empty();
+            let mut lines = empty().skipping(self.stored_until.clone());
             let mut ended = false;
             while !lines.is_full() && !ended {
                 let read = line
@@ -173,8 +192,8 @@ impl FileReader {
             }
             let count = lines.len();
             if count > 0 {
-                let note = Some(self.note()?);
-                if sender.blocking_send(Chunk { lines, note }).is_err() {
+                let notes = self.notes()?;
+                if sender.blocking_send(Chunk { lines, notes }).is_err() {
                     return Ok(());
                 }
             }
@@ -191,17 +210,26 @@ impl FileReader {
         let room = FINGERPRINT_BYTES_MAX - self.head.len();
         self.head.extend_from_slice(&line.raw()[..line.raw().len().min(room)]);
         self.position += line.bytes;
+        lines.set_position(self.position);
         line.push_to(lines, self.position == line.bytes);
     }
 
-    fn note(&self) -> Result<Note> {
-        let note = FileNote {
-            fingerprint_bytes: self.head.len(),
-            fingerprint: domain::hash(&self.head),
-            position: self.position,
-            path: self.path.to_string_lossy().into_owned(),
+    fn notes(&self) -> Result<BTreeMap<u32, Note>> {
+        let fingerprint = domain::hash(&self.head);
+        let note = |(partition, stored_until): (u32, &u64)| {
+            let note = FileNote {
+                file: self.file,
+                partition,
+                partitions: self.stored_until.len(),
+                fingerprint_bytes: self.head.len(),
+                fingerprint,
+                position: self.position.max(*stored_until),
+                path: self.path.to_string_lossy().into_owned(),
+            };
+            let key = format!("file|{}|{partition}", self.file);
+            Ok((partition, Note { key, value: serde_json::to_vec(&note)? }))
         };
-        Ok(Note { key: self.key.clone(), value: serde_json::to_vec(&note)? })
+        (0..).zip(&self.stored_until).map(note).collect()
     }
 
     fn at_line_start(&mut self) -> Result<bool> {
@@ -232,6 +260,26 @@ impl FileNote {
     }
 }
 
+/// Up to where each of `partitions` has its lines of a file.
+fn positions(notes: &[FileNote], file: usize, partitions: usize) -> Result<Vec<u64>> {
+    let of_file: BTreeMap<u32, &FileNote> =
+        notes.iter().filter(|note| note.file == file).map(|note| (note.partition, note)).collect();
+    let position = |partition| of_file.get(&partition).map_or(0, |note| note.position);
+    let before = of_file.values().map(|note| note.partitions).max().unwrap_or(partitions);
+    if before == partitions {
+        return Ok((0..u32::try_from(partitions)?).map(position).collect());
+    }
+    // With another number of partitions lines go elsewhere, so all must have come equally far.
+    let mut all: Vec<u64> = (0..u32::try_from(before)?).map(position).collect();
+    all.dedup();
+    ensure!(
+        all.len() == 1,
+        "the topic got other partitions ({before} became {partitions}) while a part of the file was stored; give \
+         it {before} again, or read the rest of the file under another name"
+    );
+    Ok(vec![all[0]; partitions])
+}
+
 fn read_stdin(
     empty: impl Fn() -> Lines,
     sender: &mpsc::Sender<Chunk>,
@@ -250,7 +298,7 @@ fn read_stdin(
         // A batch is sent when it is full, or when the next line is not there yet.
         if lines.is_full() || ended || !reader.buffer().contains(&b'\n') {
             let full = std::mem::replace(&mut lines, empty());
-            if sender.blocking_send(Chunk { lines: full, note: None }).is_err() {
+            if sender.blocking_send(Chunk { lines: full, notes: BTreeMap::new() }).is_err() {
                 return Ok(());
             }
         }

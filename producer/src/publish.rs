@@ -1,6 +1,7 @@
 //! Lines on their way into the topic: partitioned by user, gathered into batches of bounded size, and
-//! appended together with a note of how far their source has been read.
+//! appended together with notes of how far their source has been read.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -27,6 +28,11 @@ pub enum Destination {
 pub struct Lines {
     /// The `"user_id"` of the log, in quotes, as it stands in a line.
     user_id_key: Vec<u8>,
+    /// Where in its source the line that comes next ends.
+    position: u64,
+    /// Up to which position of its source each partition has its lines already; empty where that is not
+    /// known.
+    stored_until: Vec<u64>,
     by_partition: Vec<Vec<Record>>,
     bytes: Vec<usize>,
     count: u64,
@@ -37,7 +43,18 @@ impl Lines {
     pub fn new(partitions: usize, user_id_field: &str) -> Self {
         let user_id_key = format!("\"{user_id_field}\"").into_bytes();
         let by_partition = (0..partitions.max(1)).map(|_| Vec::new()).collect();
-        Self { user_id_key, by_partition, bytes: vec![0; partitions.max(1)], count: 0 }
+        let bytes = vec![0; partitions.max(1)];
+        Self { user_id_key, position: 0, stored_until: Vec::new(), by_partition, bytes, count: 0 }
+    }
+
+    /// Leaves lines out that their partition has already, by its position in the source.
+    pub fn skipping(self, stored_until: Vec<u64>) -> Self {
+        Self { stored_until, ..self }
+    }
+
+    /// Where in its source the line that comes next ends.
+    pub fn set_position(&mut self, position: u64) {
+        self.position = position;
     }
 
     /// Adds a line. A user's lines go to one partition.
@@ -66,24 +83,32 @@ impl Lines {
         self.count
     }
 
+    /// How many lines are gathered for each partition.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> Vec<usize> {
+        self.by_partition.iter().map(Vec::len).collect()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Sends the lines with a note, and begins anew. Gives how many there were.
+    /// Sends the lines, with the notes of the partitions, and begins anew. Gives how many there were.
     ///
     /// # Errors
-    /// When none was stored.
-    pub async fn send(&mut self, to: &Destination, note: Option<Note>) -> Result<u64> {
+    /// When not all were stored.
+    pub async fn send(&mut self, to: &Destination, mut notes: BTreeMap<u32, Note>) -> Result<u64> {
         let count = std::mem::take(&mut self.count);
         self.bytes.fill(0);
         let batches = (0..).zip(self.by_partition.iter_mut().map(std::mem::take));
-        let batches = batches.filter(|(_, records)| !records.is_empty());
-        let batches: Vec<_> = batches.map(|(partition, records)| Batch { partition, records }).collect();
+        let batches = batches
+            .map(|(partition, records)| Batch { partition, records, note: notes.remove(&partition) })
+            .filter(|batch| !batch.records.is_empty() || batch.note.is_some());
+        let batches: Vec<_> = batches.collect();
         match to {
             _ if batches.is_empty() => {}
-            Destination::Topic(topic) => topic.append(batches, crate::now_ms(), note).await?,
+            Destination::Topic(topic) => topic.append(batches, crate::now_ms()).await?,
             Destination::Print => print(&batches).context("cannot write to standard output")?,
         }
         Ok(count)
@@ -93,6 +118,9 @@ impl Lines {
         let hash = domain::hash(placed_by);
         let partition =
             usize::try_from(hash % self.by_partition.len() as u64).expect("below the number of partitions");
+        if self.stored_until.get(partition).is_some_and(|until| self.position <= *until) {
+            return;
+        }
         self.bytes[partition] += value.len();
         self.by_partition[partition].push(Record { key, value });
         self.count += 1;

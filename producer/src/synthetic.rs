@@ -1,5 +1,6 @@
 //! Synthetic traffic into a topic: in the past at full speed, in the present at the asked rate.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -47,10 +48,10 @@ impl Synthetic {
                 generator.next_line(instant_ms, &mut line);
                 lines.push(&line);
                 if lines.is_full() {
-                    sent += lines.send(to, None).await?;
+                    sent += lines.send(to, BTreeMap::new()).await?;
                 }
             }
-            sent += lines.send(to, None).await?;
+            sent += lines.send(to, BTreeMap::new()).await?;
         }
         let (mut owed, mut before) = (0.0, Instant::now());
         while sent < lines_max && !stop.is_cancelled() {
@@ -65,7 +66,7 @@ impl Synthetic {
                 generator.next_line(now_ms, &mut line);
                 lines.push(&line);
             }
-            sent += lines.send(to, None).await?;
+            sent += lines.send(to, BTreeMap::new()).await?;
             if owed < 1.0 {
                 let until_next = Duration::from_secs_f64(((1.0 - owed) / rate.max(1e-3)).min(1.0));
                 tokio::select! {

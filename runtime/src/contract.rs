@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Batch, BatchStream, Bounds, Module, Note, Output, Record, Runtime, Topic, TopicSpec};
+use crate::{
+    Batch, BatchStream, Bounds, Module, Note, Output, Record, Runtime, Storage, Topic, TopicSpec, Writers,
+};
 
 /// Longest time that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,13 +27,19 @@ pub async fn check(runtime: &dyn Runtime, name: &str, filter_map: Arc<[u8]>) {
 
 /// A topic as the tests use it.
 pub fn spec(name: &str, partitions: u32) -> TopicSpec {
-    TopicSpec { name: name.to_owned(), partitions, bytes_max: 64 << 20 }
+    TopicSpec {
+        name: name.to_owned(),
+        partitions,
+        bytes_max: 64 << 20,
+        writers: Writers::One,
+        storage: Storage::default(),
+    }
 }
 
 /// A batch of plain texts.
 pub fn batch(partition: u32, values: &[&str]) -> Batch {
     let record = |value: &&str| Record { key: Some(b"k".to_vec()), value: value.as_bytes().to_vec() };
-    Batch { partition, records: values.iter().map(record).collect() }
+    Batch { partition, records: values.iter().map(record).collect(), note: None }
 }
 
 /// The next output, or a panic when it does not come.
@@ -61,7 +69,7 @@ async fn offsets_are_contiguous_by_partition(runtime: &dyn Runtime, name: &str) 
     let topic = topic(runtime, name, 2).await;
     for _ in 0..3 {
         let batches = vec![batch(0, &["a", "b"]), batch(1, &["c"])];
-        topic.append(batches, 7, None).await.expect("stored");
+        topic.append(batches, 7).await.expect("stored");
     }
     let state = topic.state().await.expect("a state");
     assert_eq!(state.partitions, [Bounds { start: 0, end: 6 }, Bounds { start: 0, end: 3 }]);
@@ -81,7 +89,7 @@ async fn a_stream_waits_and_starts_anywhere(runtime: &dyn Runtime, name: &str) {
     let mut early = topic.open(0, 0, Vec::new()).await.expect("a stream on an empty partition");
     assert!(matches!(early.try_next(), Ok(None)));
     for values in [["a", "b"], ["c", "d"]] {
-        topic.append(vec![batch(0, &values)], 7, None).await.expect("stored");
+        topic.append(vec![batch(0, &values)], 7).await.expect("stored");
     }
     assert_eq!(texts(&next(&mut early).await), ["a", "b"]);
     let mut late = topic.open(0, 2, Vec::new()).await.expect("a stream");
@@ -92,18 +100,19 @@ async fn a_stream_waits_and_starts_anywhere(runtime: &dyn Runtime, name: &str) {
 
 async fn notes_travel_with_their_batches(runtime: &dyn Runtime, name: &str) {
     let topic = topic(runtime, name, 1).await;
-    for (value, text) in [("1", "a"), ("2", "b")] {
-        let note = Note { key: "file".to_owned(), value: value.as_bytes().to_vec() };
-        topic.append(vec![batch(0, &[text])], 7, Some(note)).await.expect("stored");
+    let note = |value: &str| Some(Note { key: "file".to_owned(), value: value.as_bytes().to_vec() });
+    for (value, texts) in [("1", &["a"][..]), ("2", &["b"]), ("3", &[])] {
+        topic.append(vec![Batch { note: note(value), ..batch(0, texts) }], 7).await.expect("stored");
+        let notes = topic.notes().await.expect("notes");
+        assert_eq!(notes, BTreeMap::from([("file".to_owned(), value.as_bytes().to_vec())]));
     }
-    let state = topic.state().await.expect("a state");
-    assert_eq!(state.notes, BTreeMap::from([("file".to_owned(), b"2".to_vec())]));
+    assert_eq!(topic.state().await.expect("a state").partitions, [Bounds { start: 0, end: 2 }]);
 }
 
 async fn a_chain_gives_one_frame_a_batch(runtime: &dyn Runtime, name: &str, filter_map: Arc<[u8]>) {
     let topic = topic(runtime, name, 1).await;
     for values in [&["no event"][..], &["neither", "nor"][..]] {
-        topic.append(vec![batch(0, values)], 7, None).await.expect("stored");
+        topic.append(vec![batch(0, values)], 7).await.expect("stored");
     }
     let chain = vec![module(filter_map, &[("output", "frame")])];
     let mut stream = topic.open(0, 0, chain).await.expect("a stream");
@@ -118,7 +127,7 @@ async fn a_chain_gives_one_frame_a_batch(runtime: &dyn Runtime, name: &str, filt
 
 async fn a_wrong_parameter_is_told(runtime: &dyn Runtime, name: &str, filter_map: Arc<[u8]>) {
     let topic = topic(runtime, name, 1).await;
-    topic.append(vec![batch(0, &["x"])], 7, None).await.expect("stored");
+    topic.append(vec![batch(0, &["x"])], 7).await.expect("stored");
     let error = match topic.open(0, 0, vec![module(filter_map, &[("output", "xml")])]).await {
         Err(error) => error,
         Ok(mut stream) => stream.next().await.expect_err("an error"),
@@ -130,7 +139,7 @@ async fn what_is_not_there_is_an_error(runtime: &dyn Runtime, name: &str) {
     let topic = topic(runtime, name, 1).await;
     assert!(topic.open(0, 1, Vec::new()).await.is_err(), "beyond the end");
     assert!(topic.open(1, 0, Vec::new()).await.is_err(), "no such partition");
-    assert!(topic.append(vec![batch(1, &["x"])], 7, None).await.is_err(), "no such partition");
+    assert!(topic.append(vec![batch(1, &["x"])], 7).await.is_err(), "no such partition");
     assert_eq!(topic.state().await.expect("a state").partitions, [Bounds::default()]);
 }
 

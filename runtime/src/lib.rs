@@ -2,18 +2,24 @@
 //! small trait, and its implementations.
 //!
 //! - [`embedded`]: topics in a local store, chains in Fluvio's own engine; one process, one machine
+//! - [`cluster`]: topics of a Fluvio cluster, chains in its SPUs
 //! - [`contract`]: the tests that every implementation passes
+//! - [`lease`]: who may write, among several processes
 
+pub mod cluster;
 pub mod contract;
 pub mod embedded;
+pub mod lease;
+pub mod retry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+pub use cluster::Cluster;
 pub use embedded::Embedded;
 
 /// Where topics live.
@@ -35,12 +41,19 @@ pub trait Topic: Send + Sync {
     /// When the topic cannot be reached.
     async fn state(&self) -> Result<TopicState>;
 
-    /// Stores batches and the note together: all or nothing, and durable when it returns. Waits while the
-    /// topic is full.
+    /// Stores batches, each together with its note: all or nothing of each, and all when it returns. Waits
+    /// while the topic is full or away. A process that ends meanwhile may leave some of them stored.
     ///
     /// # Errors
-    /// When nothing was stored.
-    async fn append(&self, batches: Vec<Batch>, stored_at_ms: i64, note: Option<Note>) -> Result<()>;
+    /// When a batch can never be stored; then none is, unless another one failed on its way.
+    async fn append(&self, batches: Vec<Batch>, stored_at_ms: i64) -> Result<()>;
+
+    /// The last note of every key. Whoever asks is about to append: where several processes could, this one
+    /// waits until it is the only one.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    async fn notes(&self) -> Result<BTreeMap<String, Vec<u8>>>;
 
     /// The partition's stored batches from the one that holds offset `start`, each run through `chain` once
     /// it is there, for ever.
@@ -49,7 +62,8 @@ pub trait Topic: Send + Sync {
     /// When the chain cannot be built, or `start` is trimmed away or beyond the end.
     async fn open(&self, partition: u32, start: u64, chain: Vec<Module>) -> Result<BatchStream>;
 
-    /// Allows to forget the batches of a partition that end below `offset`.
+    /// Says that the batches of a partition that end below `offset` are not needed any more: the embedded
+    /// topic forgets them, a cluster's keeps them for as long as it is told to.
     ///
     /// # Errors
     /// When the topic cannot be reached.
@@ -63,8 +77,81 @@ pub struct TopicSpec {
     pub name: String,
     /// Number of partitions.
     pub partitions: u32,
-    /// Most bytes kept; what is full pushes back on producers.
+    /// Most bytes kept by the embedded runtime; what is full pushes back on producers.
     pub bytes_max: u64,
+    /// Who appends to it.
+    pub writers: Writers,
+    /// How a cluster keeps it.
+    pub storage: Storage,
+}
+
+/// Who appends to a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// One process at a time, each batch exactly once.
+    One,
+    /// Any number of them, each batch at least once: readers know what they have seen.
+    Many,
+}
+
+/// How a cluster keeps a topic; the embedded runtime does not need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// How many SPUs keep each partition.
+    pub replication: u32,
+    /// How long batches are kept at least, in seconds.
+    pub retention_s: u32,
+    /// Size of a file of a partition, in bytes; retention removes whole files.
+    pub segment_bytes: u32,
+    /// Most bytes of a partition; beyond it the oldest files go before their time.
+    pub partition_bytes_max: u64,
+    /// What the cluster takes, and how this project's producers compress.
+    pub compression: Compression,
+}
+
+/// How batches are compressed in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As each producer likes; this project's do not.
+    #[default]
+    Any,
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl std::fmt::Display for Compression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+impl Default for Storage {
+    /// Fluvio's own defaults, but for segments of 64 MiB, since retention frees nothing smaller.
+    fn default() -> Self {
+        Self {
+            replication: 1,
+            retention_s: 7 * 24 * 60 * 60,
+            segment_bytes: 64 << 20,
+            partition_bytes_max: 100 << 30,
+            compression: Compression::Any,
+        }
+    }
 }
 
 /// What a topic is and how far it reaches.
@@ -74,8 +161,6 @@ pub struct TopicState {
     pub id: String,
     /// By partition.
     pub partitions: Vec<Bounds>,
-    /// The last note of every key.
-    pub notes: BTreeMap<String, Vec<u8>>,
 }
 
 /// How far a partition reaches.
@@ -92,8 +177,10 @@ pub struct Bounds {
 pub struct Batch {
     /// Where.
     pub partition: u32,
-    /// What; not empty.
+    /// What; without any, only the note is stored.
     pub records: Vec<Record>,
+    /// What its producer wants to find again with it.
+    pub note: Option<Note>,
 }
 
 /// A key and a value.
@@ -141,21 +228,26 @@ pub struct Output {
 /// Outputs of one partition, in order, without end. Dropping it ends the reading.
 #[derive(Debug)]
 pub struct BatchStream {
-    outputs: mpsc::Receiver<Result<Output>>,
+    outputs: mpsc::Receiver<Result<Vec<Output>>>,
+    /// What has come with the one before.
+    ready: VecDeque<Output>,
 }
 
 impl BatchStream {
-    /// Most outputs that are made ahead of the reader.
-    pub const AHEAD_MAX: usize = 2;
+    fn new(outputs: mpsc::Receiver<Result<Vec<Output>>>) -> Self {
+        Self { outputs, ready: VecDeque::new() }
+    }
 
     /// The next output; waits for it.
     ///
     /// # Errors
     /// When reading or the chain failed; the stream is then at its end.
     pub async fn next(&mut self) -> Result<Output> {
-        match self.outputs.recv().await {
-            Some(output) => output,
-            None => Err(anyhow::anyhow!("the stream has ended")),
+        loop {
+            if let Some(output) = self.ready.pop_front() {
+                return Ok(output);
+            }
+            self.ready.extend(self.outputs.recv().await.context("the stream has ended")??);
         }
     }
 
@@ -164,10 +256,13 @@ impl BatchStream {
     /// # Errors
     /// As [`BatchStream::next`].
     pub fn try_next(&mut self) -> Result<Option<Output>> {
-        match self.outputs.try_recv() {
-            Ok(output) => output.map(Some),
-            Err(mpsc::error::TryRecvError::Empty) => Ok(None),
-            Err(mpsc::error::TryRecvError::Disconnected) => Err(anyhow::anyhow!("the stream has ended")),
+        if self.ready.is_empty() {
+            match self.outputs.try_recv() {
+                Ok(outputs) => self.ready.extend(outputs?),
+                Err(mpsc::error::TryRecvError::Empty) => {}
+                Err(mpsc::error::TryRecvError::Disconnected) => bail!("the stream has ended"),
+            }
         }
+        Ok(self.ready.pop_front())
     }
 }

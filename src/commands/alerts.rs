@@ -9,7 +9,7 @@ use ::mongodb::Database;
 use ::mongodb::bson::{Bson, Document, doc};
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
-use mongodb_sink::schema::ALERTS;
+use sink::schema::ALERTS;
 
 use crate::args::{AlertsArgs, Format};
 use crate::plan::Store;
@@ -24,7 +24,7 @@ pub(super) async fn run(args: AlertsArgs) -> Result<ExitCode> {
     let reached = crate::mongodb::reach(&Store::new(args.store)?).await?;
     let done = tokio::select! {
         done = list(&reached.database, args.format, args.follow) => done,
-        () = super::asked_to_stop() => Ok(()),
+        () = sink::connector::asked_to_stop() => Ok(()),
     };
     reached.close().await;
     done.map(|()| ExitCode::SUCCESS)

@@ -60,8 +60,7 @@ async fn topics(store: &Store) -> Result<String> {
     if !dir.join("access-logs.redb").exists() {
         return Ok("none yet".to_owned());
     }
-    let partitions = Config::load(None)?.topics.logs.partitions;
-    let spec = runtime::TopicSpec { name: "access-logs".to_owned(), partitions, bytes_max: u64::MAX };
+    let [spec, _] = Config::load(None)?.topics();
     let state = Embedded::open(&dir)?.topic(&spec).await?.state().await?;
     let ends: Vec<_> = state.partitions.iter().map(|bounds| bounds.end.to_string()).collect();
     Ok(format!("access-logs reaches {} lines by partition", ends.join(", ")))

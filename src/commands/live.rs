@@ -1,26 +1,22 @@
-//! What is seen while `up` runs: one line that keeps itself up to date in a terminal, log lines in a pipe,
-//! and a heartbeat in `pipeline_state` for `status`.
+//! What is seen while `up` runs: one line that keeps itself up to date in a terminal, log lines in a pipe, and
+//! a heartbeat for `status`.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ::mongodb::bson::{Bson, DateTime, doc};
 use anyhow::Result;
-use mongodb_sink::{Progress, Sink};
+use sink::heartbeat::{self, Heart};
+use sink::{Logs, Progress, Sink};
 
 /// How often the line is renewed.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// How often a line is logged in a pipe.
 const LOG_EVERY: Duration = Duration::from_secs(10);
-/// How often the heartbeat is written.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
-
-/// Key of the heartbeat in `pipeline_state`.
-pub(super) const HEARTBEAT: &str = "up|";
 
 /// Shows the pipeline's progress for ever.
-pub(super) async fn run(sink: &Sink, limit_per_minute: u64) -> Result<()> {
+pub(super) async fn run(heart: Heart, sink: Arc<Sink>, logs: Arc<Logs>, limit_per_minute: u64) -> Result<()> {
     let terminal = std::io::stderr().is_terminal();
     let mut interval = tokio::time::interval(SHOW_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -28,7 +24,7 @@ pub(super) async fn run(sink: &Sink, limit_per_minute: u64) -> Result<()> {
     let (mut logged, mut beaten) = (Instant::now(), None::<Instant>);
     loop {
         interval.tick().await;
-        let state = sink.logs.state().await?;
+        let state = logs.topic.state().await?;
         let (now, read) = (Instant::now(), state.partitions.iter().map(|bounds| bounds.end).sum::<u64>());
         let stored: u64 = sink.progress.events_next.iter().map(|next| next.load(Ordering::Relaxed)).sum();
         let seconds = now.duration_since(before.0).as_secs_f64();
@@ -46,8 +42,8 @@ pub(super) async fn run(sink: &Sink, limit_per_minute: u64) -> Result<()> {
             }
         }
         before = (now, read, stored);
-        if beaten.is_none_or(|beaten| beaten.elapsed() >= HEARTBEAT_EVERY) && !away(&sink.progress) {
-            heartbeat(sink, false).await?;
+        if beaten.is_none_or(|beaten| beaten.elapsed() >= heartbeat::EVERY) && !away(&sink.progress) {
+            heart.beat(&sink, Some(&logs), false).await?;
             beaten = Some(now);
         }
     }
@@ -73,30 +69,6 @@ fn line(
 
 fn away(progress: &Progress) -> bool {
     progress.mongodb_away.load(Ordering::Relaxed)
-}
-
-/// Writes down that the pipeline runs, or has ended, and how far its topics reach.
-pub(super) async fn heartbeat(sink: &Sink, ended: bool) -> Result<()> {
-    let whole = |number: u64| Bson::Int64(i64::try_from(number).unwrap_or(i64::MAX));
-    let (logs, rollups) = (sink.logs.state().await?, sink.rollups.state().await?);
-    let ends: Vec<_> = logs.partitions.iter().map(|bounds| whole(bounds.end)).collect();
-    let set = doc! {
-        "runtime": "embedded",
-        "at": DateTime::now(),
-        "ended": ended,
-        "epoch": i64::from(sink.epoch),
-        "topic_id": &logs.id,
-        "rollups_id": rollups.id,
-        "ends": ends,
-        "rollups_end": whole(rollups.partitions.first().map_or(0, |bounds| bounds.end)),
-    };
-    let states = sink.database.collection::<::mongodb::bson::Document>(mongodb_sink::schema::STATE);
-    let key = format!("{HEARTBEAT}{}", logs.id);
-    if let Err(error) = states.update_one(doc! { "_id": key }, doc! { "$set": set }).upsert(true).await {
-        // Only `status` misses it; the jobs notice by themselves when MongoDB is away.
-        tracing::debug!(%error, "cannot write the heartbeat");
-    }
-    Ok(())
 }
 
 /// Ends the line in a terminal, so that what follows begins a new one.

@@ -1,6 +1,8 @@
 //! One file a command.
 
 mod alerts;
+mod connector;
+mod deploy;
 mod doctor;
 mod live;
 mod produce;
@@ -28,24 +30,11 @@ pub async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up(args) => up::run(*args).await,
         Command::Produce(args) => produce::run(*args).await,
+        Command::Deploy(args) => deploy::run(args).await,
+        Command::Connector(args) => connector::run(args).await,
         Command::Report(args) => report::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn asked_to_stop() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen for SIGTERM");
-            return std::future::pending().await;
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }

@@ -1,5 +1,6 @@
 //! `produce`: lines into the topic, or onto standard output.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,26 +8,33 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use producer::Incident;
 use producer::publish::{Destination, Lines};
-use runtime::{Embedded, Runtime, TopicState};
+use runtime::cluster::Cluster;
+use runtime::lease::Holder;
+use runtime::{Embedded, Runtime, Writers};
+use sink::connector::asked_to_stop;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::ProduceArgs;
-use crate::plan::{Produce, Source, Topics};
+use crate::mongodb::reach;
+use crate::plan::{Produce, ProduceTo, Source, Topics};
 
 /// Runs the command.
 pub(super) async fn run(args: ProduceArgs) -> Result<ExitCode> {
     let plan = Produce::new(args)?;
     write_labels(plan.labels.as_deref(), plan.source.incidents())?;
-    let (to, state) = match &plan.topics_dir {
-        Some(dir) => {
-            let topic = Embedded::open(dir)?.topic(&plan.topics.logs).await?;
-            let state = topic.state().await?;
-            (Destination::Topic(topic), state)
+    let mut reached = None;
+    let to = match &plan.to {
+        ProduceTo::Print => Destination::Print,
+        ProduceTo::Embedded(dir) => Destination::Topic(Embedded::open(dir)?.topic(&plan.topics.logs).await?),
+        ProduceTo::Cluster(address, store) => {
+            let mongodb = reached.insert(reach(store).await?);
+            let cluster = Cluster::connect(address, mongodb.database.clone(), Holder::this_process()).await?;
+            Destination::Topic(cluster.existing(&plan.topics.logs.name, Writers::One).await?)
         }
-        None => (
-            Destination::Print,
-            TopicState { id: String::new(), partitions: Vec::new(), notes: Default::default() },
-        ),
+    };
+    let partitions = match &to {
+        Destination::Topic(topic) => topic.state().await?.partitions.len(),
+        Destination::Print => 1,
     };
     let stop = CancellationToken::new();
     tokio::spawn({
@@ -34,14 +42,19 @@ pub(super) async fn run(args: ProduceArgs) -> Result<ExitCode> {
         async move {
             match plan.for_time {
                 Some(time) => {
-                    tokio::select! { () = super::asked_to_stop() => {}, () = tokio::time::sleep(time) => {} }
+                    tokio::select! { () = asked_to_stop() => {}, () = tokio::time::sleep(time) => {} }
                 }
-                None => super::asked_to_stop().await,
+                None => asked_to_stop().await,
             }
             stop.cancel();
         }
     });
-    let sent = feed(&plan.source, &plan.topics, &to, &state, &stop).await?;
+    let sent = feed(&plan.source, &plan.topics, &to, partitions, &stop).await;
+    drop(to);
+    if let Some(reached) = reached {
+        reached.close().await;
+    }
+    let sent = sent?;
     tracing::info!(lines = sent, "done");
     Ok(ExitCode::SUCCESS)
 }
@@ -51,14 +64,20 @@ pub(super) async fn feed(
     source: &Source,
     topics: &Topics,
     to: &Destination,
-    state: &TopicState,
+    partitions: usize,
     stop: &CancellationToken,
 ) -> Result<u64> {
-    let (partitions, field) = (state.partitions.len(), topics.user_id_field.clone());
+    let field = topics.user_id_field.clone();
     let empty = move || Lines::new(partitions, &field);
     match source {
         Source::Synthetic(synthetic) => synthetic.run(to, empty(), stop).await,
-        Source::Import(import) => import.run(to, state, empty, stop).await,
+        Source::Import(import) => {
+            let notes = match to {
+                Destination::Topic(topic) => topic.notes().await?,
+                Destination::Print => BTreeMap::new(),
+            };
+            import.run(to, (&notes, partitions), empty, stop).await
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use domain::RejectReason;
-use mongodb_sink::Progress;
 use serde::Serialize;
+use sink::Progress;
 
 use crate::args::Format;
 
@@ -30,14 +30,19 @@ pub(super) struct Summary {
 
 impl Summary {
     /// What `progress` says after `elapsed`.
-    pub(super) fn new(mongodb: String, progress: &Progress, elapsed: Duration) -> Self {
+    pub(super) fn new(
+        runtime: &'static str,
+        mongodb: String,
+        progress: &Progress,
+        elapsed: Duration,
+    ) -> Self {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Acquire);
         let by_reason = RejectReason::ALL.into_iter().zip(&progress.rejected);
         let by_reason =
             by_reason.map(|(reason, counter)| (reason.name(), count(counter))).filter(|(_, n)| *n > 0);
         let (read, seconds) = (count(&progress.read), elapsed.as_secs_f64());
         Self {
-            runtime: "embedded",
+            runtime,
             mongodb,
             read,
             accepted: count(&progress.accepted),

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use mongodb_sink::{Progress, Sink, alerts, checkpoint, events, rollups, schema};
+use anyhow::{Context, Result};
 use producer::publish::Destination;
+use runtime::cluster::{Address, Cluster};
+use runtime::lease::Holder;
 use runtime::{Embedded, Runtime, Topic};
-use tokio::task::JoinSet;
+use sink::connector::asked_to_stop;
+use sink::heartbeat::Heart;
+use sink::jobs::{Jobs, Work};
+use sink::{Logs, Modules, Progress, Sink, checkpoint, events, schema};
 use tokio_util::sync::CancellationToken;
 
 use super::produce::{feed, write_labels};
 use super::summary::Summary;
-use super::{asked_to_stop, live};
+use super::{deploy, live};
 use crate::args::UpArgs;
 use crate::modules;
 use crate::mongodb::{Reached, reach};
@@ -24,54 +28,103 @@ use crate::plan::{Source, Up};
 /// How often draining looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
+/// What `up` runs on.
+struct Running {
+    /// `embedded` or `cluster`.
+    name: &'static str,
+    logs: Arc<dyn Topic>,
+    rollups: Arc<dyn Topic>,
+    modules: Modules,
+    /// Who holds leases, where other processes could do the same.
+    holder: Option<Holder>,
+}
+
 /// Runs the command.
 pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
     let plan = Up::new(args)?;
     check_source(&plan.source)?;
     write_labels(plan.labels.as_deref(), plan.source.incidents())?;
+    let (description, runtime, ran) = match plan.cluster.clone() {
+        None => {
+            let embedded = embedded(&plan).await?;
+            let reached = reach(&plan.store).await?;
+            let ran = run_on(&plan, &reached, embedded).await;
+            let description = reached.description.clone();
+            reached.close_for_good().await;
+            (description, "embedded", ran)
+        }
+        Some(address) => {
+            let reached = reach(&plan.store).await?;
+            let ran = match cluster(&plan, &address, &reached).await {
+                Ok(cluster) => run_on(&plan, &reached, cluster).await,
+                Err(error) => Err(error),
+            };
+            let description = reached.description.clone();
+            // Another process may use it.
+            reached.close().await;
+            (description, "cluster", ran)
+        }
+    };
+    live::end_line();
+    let (progress, elapsed) = ran?;
+    Summary::new(runtime, description, &progress, elapsed).print(plan.summary)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn embedded(plan: &Up) -> Result<Running> {
     let modules = modules::load()?;
     let runtime = Embedded::open(&plan.store.topics_dir())?;
     let logs = runtime.topic(&plan.topics.logs).await?;
     let rollups = runtime.topic(&plan.topics.rollups).await?;
-    let reached = reach(&plan.store).await?;
-    let ran = run_on(&plan, &reached, modules, logs, rollups).await;
-    live::end_line();
-    let description = reached.description.clone();
-    reached.close_for_good().await;
-    let (progress, elapsed) = ran?;
-    Summary::new(description, &progress, elapsed).print(plan.summary)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn run_on(
-    plan: &Up,
-    reached: &Reached,
-    modules: mongodb_sink::Modules,
-    logs: Arc<dyn Topic>,
-    rollups: Arc<dyn Topic>,
-) -> Result<(Arc<Progress>, Duration)> {
-    let database = reached.database.clone();
-    schema::ensure(&database).await?;
-    let state = logs.state().await?;
-    let epoch = checkpoint::epoch(&database, &plan.topics.logs.name, &state.id).await?;
-    let progress = Arc::new(Progress::new(state.partitions.len()));
     tracing::info!(
         data_dir = %plan.store.data_dir.display(),
-        database = database.name(),
-        mongodb = reached.description,
         "the pipeline runs on the embedded runtime; Ctrl-C drains and ends it"
     );
+    Ok(Running { name: "embedded", logs, rollups, modules, holder: None })
+}
+
+async fn cluster(plan: &Up, address: &Address, reached: &Reached) -> Result<Running> {
+    let holder = Holder::this_process();
+    schema::ensure(&reached.database).await?;
+    let cluster = Cluster::connect(address, reached.database.clone(), holder.clone()).await?;
+    let topics = [plan.topics.logs.clone(), plan.topics.rollups.clone()];
+    deploy::deploy_what_is_missing(&cluster, &topics).await?;
+    let logs = cluster.topic(&plan.topics.logs).await?;
+    let rollups = cluster.topic(&plan.topics.rollups).await?;
+    tracing::info!(
+        cluster = cluster.endpoint(),
+        "the pipeline runs on a Fluvio cluster; Ctrl-C drains and ends it"
+    );
+    Ok(Running { name: "cluster", logs, rollups, modules: Modules::default(), holder: Some(holder) })
+}
+
+async fn run_on(plan: &Up, reached: &Reached, running: Running) -> Result<(Arc<Progress>, Duration)> {
+    let Running { name, logs: topic, rollups, modules, holder } = running;
+    let database = reached.database.clone();
+    schema::ensure(&database).await?;
+    let state = topic.state().await?;
+    let epoch = checkpoint::epoch(&database, &plan.topics.logs.name, &state.id).await?;
+    let progress = Arc::new(Progress::new(state.partitions.len()));
+    tracing::info!(database = database.name(), mongodb = reached.description, "writing");
     let params = plan.params.clone();
-    let sink = Arc::new(Sink { database, logs, rollups, epoch, modules, params, progress: progress.clone() });
-    let mut jobs = start_jobs(&sink, plan.limit_per_minute, state.partitions.len());
+    let sink = Arc::new(Sink { database, rollups, modules, params, progress: progress.clone() });
+    let partitions = (0..u32::try_from(state.partitions.len())?).collect();
+    let logs = Arc::new(Logs { topic, epoch, partitions });
+    let work = [Work::Events(logs.clone()), Work::Rollups, Work::Alerts];
+    let mut jobs = Jobs::start(&sink, &work, holder.as_ref()).await?;
+    let heart = Heart { name: format!("up|{}", state.id), runtime: name.to_owned() };
+    let count = jobs.count();
+    jobs.also("live view", live::run(heart.clone(), sink.clone(), logs.clone(), plan.limit_per_minute));
     let started = Instant::now();
-    tokio::select! {
-        failed = first_failure(&mut jobs) => failed?,
-        done = feed_and_drain(plan, &sink) => done?,
+    let done = tokio::select! {
+        failed = jobs.first_failure() => failed,
+        done = feed_and_drain(plan, &sink, &logs, count) => done,
+    };
+    if done.is_ok() {
+        heart.beat(&sink, Some(&logs), true).await?;
     }
-    jobs.abort_all();
-    live::heartbeat(&sink, true).await?;
-    Ok((progress, started.elapsed()))
+    jobs.stop().await;
+    done.map(|()| (progress, started.elapsed()))
 }
 
 /// A source that cannot be read is told before anything starts.
@@ -82,46 +135,17 @@ fn check_source(source: &Source) -> Result<()> {
     Ok(())
 }
 
-fn start_jobs(
-    sink: &Arc<Sink>,
-    limit_per_minute: u64,
-    partitions: usize,
-) -> JoinSet<(&'static str, Result<()>)> {
-    let mut jobs = JoinSet::new();
-    for partition in 0..u32::try_from(partitions).unwrap_or(u32::MAX) {
-        let sink = sink.clone();
-        jobs.spawn(async move { ("events", events::run(&sink, partition).await) });
-    }
-    let shared = sink.clone();
-    jobs.spawn(async move { ("ticks", events::run_ticks(&shared).await) });
-    let shared = sink.clone();
-    jobs.spawn(async move { ("rollups", rollups::run(&shared).await) });
-    let shared = sink.clone();
-    jobs.spawn(async move { ("alerts", alerts::run(&shared).await) });
-    let shared = sink.clone();
-    jobs.spawn(async move { ("live view", live::run(&shared, limit_per_minute).await) });
-    jobs
-}
-
-/// Jobs never end by themselves: the first that does has failed.
-async fn first_failure(jobs: &mut JoinSet<(&'static str, Result<()>)>) -> Result<()> {
-    match jobs.join_next().await {
-        Some(Ok((name, Err(error)))) => Err(error.context(format!("the job {name} stopped"))),
-        Some(Ok((name, Ok(())))) => bail!("the job {name} ended although there is more to do"),
-        Some(Err(error)) => Err(error).context("a job broke down"),
-        None => bail!("no job runs"),
-    }
-}
-
 /// Brings lines into the topic until the source ends or we are asked to stop, and waits until they are
 /// stored.
-async fn feed_and_drain(plan: &Up, sink: &Sink) -> Result<()> {
+async fn feed_and_drain(plan: &Up, sink: &Sink, logs: &Logs, jobs: usize) -> Result<()> {
     // A line that came before its stream is open would wait for the SmartModules to be compiled.
-    until(|| sink.progress.is_ready()).await;
+    tokio::select! {
+        () = until(|| sink.progress.running().len() >= jobs) => {}
+        () = asked_to_stop() => return Ok(()),
+    }
     let stop = CancellationToken::new();
-    let to = Destination::Topic(sink.logs.clone());
-    let state = sink.logs.state().await?;
-    let feeding = feed(&plan.source, &plan.topics, &to, &state, &stop);
+    let to = Destination::Topic(logs.topic.clone());
+    let feeding = feed(&plan.source, &plan.topics, &to, logs.partitions.len(), &stop);
     tokio::pin!(feeding);
     let mut asked = tokio::select! {
         done = &mut feeding => { done?; false }
@@ -134,7 +158,7 @@ async fn feed_and_drain(plan: &Up, sink: &Sink) -> Result<()> {
         }
     };
     stop.cancel();
-    let draining = drain(sink, plan.until_drained && !asked);
+    let draining = drain(sink, logs, plan.until_drained && !asked);
     tokio::pin!(draining);
     loop {
         tokio::select! {
@@ -159,14 +183,14 @@ fn say_stopping() {
 }
 
 /// Waits until everything in the log is stored and covered by checkpoints.
-async fn drain(sink: &Sink, end_of_input: bool) -> Result<()> {
+async fn drain(sink: &Sink, logs: &Logs, end_of_input: bool) -> Result<()> {
     let progress = &sink.progress;
-    let ends: Vec<u64> = sink.logs.state().await?.partitions.iter().map(|bounds| bounds.end).collect();
+    let ends: Vec<u64> = logs.topic.state().await?.partitions.iter().map(|bounds| bounds.end).collect();
     let covered = |next: &[std::sync::atomic::AtomicU64]| {
         next.iter().zip(&ends).all(|(next, end)| next.load(Ordering::Acquire) >= *end)
     };
     until(|| covered(&progress.events_next) && covered(&progress.events_checkpoint)).await;
-    events::tick(sink, end_of_input).await?;
+    events::tick(sink, logs, end_of_input).await?;
     let end = sink.rollups.state().await?.partitions.first().map_or(0, |bounds| bounds.end);
     let alerts = if end_of_input { &progress.alerts_checkpoint } else { &progress.alerts_next };
     until(|| progress.rollups_next.load(Ordering::Acquire) >= end && alerts.load(Ordering::Acquire) >= end)

@@ -101,6 +101,22 @@ pub fn kind(bytes: &[u8]) -> Result<Kind, WireError> {
         .ok_or(WireError::Kind(kind))
 }
 
+/// Offsets of the first and the last record of the stored batch that a SmartModule's frame stands for: a
+/// cluster tells neither to a consumer behind a SmartModule.
+///
+/// # Errors
+/// When the bytes are no frame of kind [`Kind::Events`] or [`Kind::Alerts`].
+pub fn span(bytes: &[u8]) -> Result<(u64, u64), WireError> {
+    match kind(bytes)? {
+        Kind::Events => {
+            let header = Decoder::start(bytes, Kind::Events)?.header()?;
+            Ok((header.base_offset, header.last_offset))
+        }
+        Kind::Alerts => AlertsFrame::decode(bytes).map(|frame| (frame.base_offset, frame.last_offset)),
+        kind => Err(WireError::Kind(kind as u8)),
+    }
+}
+
 /// Appends numbers and texts to a buffer.
 struct Encoder<'a>(&'a mut Vec<u8>);
 

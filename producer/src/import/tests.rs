@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runtime::{Embedded, Runtime, Topic, TopicSpec};
+use runtime::{Embedded, Runtime, Storage, Topic, TopicSpec, Writers};
 
 use super::*;
 
@@ -15,7 +15,13 @@ impl Log {
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let runtime = Embedded::open(&dir.path().join("topics")).expect("a runtime");
-        let spec = TopicSpec { name: "access-logs".to_owned(), partitions: 1, bytes_max: 64 << 20 };
+        let spec = TopicSpec {
+            name: "access-logs".to_owned(),
+            partitions: 1,
+            bytes_max: 64 << 20,
+            writers: Writers::One,
+            storage: Storage::default(),
+        };
         let topic = runtime.topic(&spec).await.expect("a topic");
         Self { dir, topic }
     }
@@ -28,9 +34,9 @@ impl Log {
 
     async fn import(&self, path: &Path) -> Result<u64> {
         let import = Import::File { path: path.to_owned(), follow: false };
-        let state = self.topic.state().await?;
+        let notes = self.topic.notes().await?;
         let to = Destination::Topic(self.topic.clone());
-        import.run(&to, &state, || Lines::new(1, "user_id"), &CancellationToken::new()).await
+        import.run(&to, (&notes, 1), || Lines::new(1, "user_id"), &CancellationToken::new()).await
     }
 
     async fn lines(&self) -> Vec<String> {
@@ -86,4 +92,34 @@ async fn long_lines_are_bounded_and_a_byte_order_mark_is_none() {
         |line: &str| domain::oversized::Oversized::decode(line.as_bytes()).map(|long| long.line_bytes);
     assert_eq!(oversized(&lines[2]), Some(LINE_BYTES_MAX as u64 + 1));
     assert_eq!(oversized(&lines[3]), Some(2_000_000));
+}
+
+/// Partitions that a kill left at different positions.
+#[test]
+fn only_what_a_partition_lacks_is_read_again() {
+    let note = |partition, partitions, position| FileNote {
+        file: 0,
+        partition,
+        partitions,
+        fingerprint_bytes: 1,
+        fingerprint: 0,
+        position,
+        path: String::new(),
+    };
+    let check = |notes: &[FileNote], partitions| positions(notes, 0, partitions);
+    assert_eq!(check(&[note(0, 2, 30), note(1, 2, 10)], 2).expect("known"), [30, 10]);
+    assert_eq!(check(&[note(1, 2, 10)], 2).expect("known"), [0, 10]);
+    assert_eq!(check(&[note(0, 2, 30), note(1, 2, 30)], 3).expect("equally far"), [30; 3]);
+    assert!(check(&[note(0, 2, 30), note(1, 2, 10)], 3).is_err());
+
+    let mut lines = Lines::new(2, "user_id").skipping(vec![30, 10]);
+    for end in [10, 20, 30, 40] {
+        lines.set_position(end);
+        (0..20).for_each(|i| lines.push(format!(r#"{{"user_id":"{i}"}}"#).as_bytes()));
+    }
+    let mut all = Lines::new(2, "user_id");
+    (0..20).for_each(|i| all.push(format!(r#"{{"user_id":"{i}"}}"#).as_bytes()));
+    let [first, second] = all.counts()[..] else { panic!("two partitions") };
+    assert!(first > 0 && second > 0);
+    assert_eq!(lines.counts(), [first, 3 * second]);
 }

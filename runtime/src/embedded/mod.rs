@@ -14,9 +14,12 @@ use fluvio_smartengine::SmartEngine;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::{Batch, BatchStream, Module, Note, Runtime, Topic, TopicSpec, TopicState};
+use crate::{Batch, BatchStream, Module, Runtime, Topic, TopicSpec, TopicState};
 use chain::Chain;
 use store::Store;
+
+/// Outputs that are made ahead of the reader of a stream.
+const AHEAD_MAX: usize = 2;
 
 /// Topics under one folder, which one process may have open at a time.
 #[derive(Debug)]
@@ -69,15 +72,19 @@ struct EmbeddedTopic {
 #[async_trait]
 impl Topic for EmbeddedTopic {
     async fn state(&self) -> Result<TopicState> {
-        let store = self.store.clone();
-        spawn_blocking(move || store.state()).await?
+        Ok(self.store.state())
     }
 
-    async fn append(&self, batches: Vec<Batch>, stored_at_ms: i64, note: Option<Note>) -> Result<()> {
+    async fn append(&self, batches: Vec<Batch>, stored_at_ms: i64) -> Result<()> {
         let encoded = store::encode(batches, stored_at_ms)?;
         self.store.room(&encoded).await?;
         let store = self.store.clone();
-        spawn_blocking(move || store.append(encoded, note)).await?
+        spawn_blocking(move || store.append(encoded)).await?
+    }
+
+    async fn notes(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let store = self.store.clone();
+        spawn_blocking(move || store.notes()).await?
     }
 
     async fn open(&self, partition: u32, start: u64, chain: Vec<Module>) -> Result<BatchStream> {
@@ -91,14 +98,14 @@ impl Topic for EmbeddedTopic {
         }
         let engine = self.engine.clone();
         let chain = spawn_blocking(move || Chain::new(&engine, chain)).await??;
-        let (sender, outputs) = mpsc::channel(BatchStream::AHEAD_MAX);
+        let (sender, outputs) = mpsc::channel(AHEAD_MAX);
         let store = self.store.clone();
         // A thread of its own, because reading and WASM both block and never end.
         std::thread::Builder::new()
             .name(format!("stream-{partition}"))
             .spawn(move || read(&store, partition, start, chain, &sender))
             .context("cannot start a thread")?;
-        Ok(BatchStream { outputs })
+        Ok(BatchStream::new(outputs))
     }
 
     async fn trim(&self, partition: u32, offset: u64) -> Result<()> {
@@ -113,7 +120,7 @@ fn read(
     partition: u32,
     start: u64,
     mut chain: Chain,
-    sender: &mpsc::Sender<Result<crate::Output>>,
+    sender: &mpsc::Sender<Result<Vec<crate::Output>>>,
 ) {
     let mut next = start;
     while !sender.is_closed() {
@@ -123,7 +130,7 @@ fn read(
             Err(error) => Err(error),
         };
         let last = output.as_ref().ok().map(|output| output.last_offset);
-        let gone = sender.blocking_send(output).is_err();
+        let gone = sender.blocking_send(output.map(|output| vec![output])).is_err();
         match last {
             Some(last) if !gone => next = last + 1,
             _ => return,

@@ -43,12 +43,13 @@ struct Live {
     bytes: u64,
 }
 
-/// A batch encoded but for its base offset.
+/// A batch encoded but for its base offset; without records, it has no bytes.
 #[derive(Debug)]
 pub struct Encoded {
     partition: u32,
     records: u64,
     bytes: Vec<u8>,
+    note: Option<Note>,
 }
 
 impl Store {
@@ -107,16 +108,21 @@ impl Store {
     }
 
     /// See [`crate::Topic::state`].
+    pub fn state(&self) -> TopicState {
+        TopicState { id: self.id.clone(), partitions: self.live().bounds.clone() }
+    }
+
+    /// See [`crate::Topic::notes`].
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn state(&self) -> Result<TopicState> {
+    pub fn notes(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut notes = BTreeMap::new();
         for entry in self.database.begin_read()?.open_table(NOTES)?.iter()? {
             let (key, value) = entry?;
             notes.insert(key.value().to_owned(), value.value().to_owned());
         }
-        Ok(TopicState { id: self.id.clone(), partitions: self.live().bounds.clone(), notes })
+        Ok(notes)
     }
 
     /// How far a partition reaches.
@@ -147,18 +153,25 @@ impl Store {
         }
     }
 
-    /// Stores batches and the note in one transaction.
+    /// Stores batches and their notes in one transaction.
     ///
     /// # Errors
     /// When nothing was stored, for example because the disk is full.
-    pub fn append(&self, batches: Vec<Encoded>, note: Option<Note>) -> Result<()> {
+    pub fn append(&self, batches: Vec<Encoded>) -> Result<()> {
         let write = self.database.begin_write()?;
         let mut ends = BTreeMap::new();
         let mut bytes = 0;
         {
             let mut table = write.open_table(BATCHES)?;
             let mut bounds = write.open_table(BOUNDS)?;
+            let mut notes = write.open_table(NOTES)?;
             for mut batch in batches {
+                if let Some(note) = batch.note {
+                    notes.insert(note.key.as_str(), note.value.as_slice())?;
+                }
+                if batch.records == 0 {
+                    continue;
+                }
                 // Offsets come from the table, not from memory: transactions run one at a time.
                 let (start, end) =
                     bounds.get(batch.partition)?.context("there is no such partition")?.value();
@@ -167,9 +180,6 @@ impl Store {
                 bounds.insert(batch.partition, (start, end + batch.records))?;
                 ends.insert(batch.partition, end + batch.records);
                 bytes += batch.bytes.len() as u64;
-            }
-            if let Some(note) = note {
-                write.open_table(NOTES)?.insert(note.key.as_str(), note.value.as_slice())?;
             }
         }
         write.commit().context("cannot write to the data directory; is its disk full?")?;
@@ -253,27 +263,29 @@ impl Store {
 /// Encodes batches as Fluvio does, but for their base offsets.
 ///
 /// # Errors
-/// When a batch is empty.
+/// When a record cannot be encoded.
 pub fn encode(batches: Vec<Batch>, stored_at_ms: i64) -> Result<Vec<Encoded>> {
     batches
         .into_iter()
         .map(|batch| {
-            ensure!(!batch.records.is_empty(), "an empty batch cannot be stored");
-            let records: Vec<_> = batch
-                .records
+            let Batch { partition, records, note } = batch;
+            let count = records.len() as u64;
+            if count == 0 {
+                return Ok(Encoded { partition, records: 0, bytes: Vec::new(), note });
+            }
+            let records: Vec<_> = records
                 .into_iter()
                 .map(|record| match record.key {
                     Some(key) => FluvioRecord::new_key_value(key, record.value),
                     None => FluvioRecord::new(record.value),
                 })
                 .collect();
-            let count = records.len() as u64;
             let mut encoded: FluvioBatch = records.into();
             encoded.header.first_timestamp = stored_at_ms;
             encoded.header.max_time_stamp = stored_at_ms;
             let mut bytes = Vec::new();
             encoded.encode(&mut bytes, 0)?;
-            Ok(Encoded { partition: batch.partition, records: count, bytes })
+            Ok(Encoded { partition, records: count, bytes, note })
         })
         .collect()
 }

@@ -31,13 +31,13 @@ async fn everything_is_there_when_opened_again() {
     let (dir, runtime) = runtime();
     let topic = runtime.topic(&spec("t", 2)).await.expect("a topic");
     let note = Note { key: "file".to_owned(), value: b"9".to_vec() };
-    topic.append(vec![batch(1, &["a", "b"])], 7, Some(note)).await.expect("stored");
-    let before = topic.state().await.expect("a state");
+    topic.append(vec![Batch { note: Some(note), ..batch(1, &["a", "b"]) }], 7).await.expect("stored");
+    let before = (topic.state().await.expect("a state"), topic.notes().await.expect("notes"));
     drop((topic, runtime));
     let runtime = Embedded::open(dir.path()).expect("a runtime");
     let topic = runtime.topic(&spec("t", 2)).await.expect("a topic");
-    assert_eq!(topic.state().await.expect("a state"), before);
-    topic.append(vec![batch(1, &["c"])], 7, None).await.expect("stored");
+    assert_eq!((topic.state().await.expect("a state"), topic.notes().await.expect("notes")), before);
+    topic.append(vec![batch(1, &["c"])], 7).await.expect("stored");
     let mut stream = topic.open(1, 2, Vec::new()).await.expect("a stream");
     assert_eq!(next(&mut stream).await.base_offset, 2);
     let error = runtime.topic(&spec("other", 0)).await;
@@ -61,7 +61,7 @@ async fn trimmed_is_what_ends_below() {
     let (_dir, runtime) = runtime();
     let topic = runtime.topic(&spec("t", 1)).await.expect("a topic");
     for values in [["a", "b"], ["c", "d"], ["e", "f"]] {
-        topic.append(vec![batch(0, &values)], 7, None).await.expect("stored");
+        topic.append(vec![batch(0, &values)], 7).await.expect("stored");
     }
     topic.trim(0, 3).await.expect("trimmed");
     assert_eq!(topic.state().await.expect("a state").partitions, [Bounds { start: 2, end: 6 }]);
@@ -70,7 +70,7 @@ async fn trimmed_is_what_ends_below() {
     assert_eq!(next(&mut stream).await.base_offset, 2);
     topic.trim(0, 6).await.expect("trimmed");
     assert_eq!(topic.state().await.expect("a state").partitions, [Bounds { start: 6, end: 6 }]);
-    topic.append(vec![batch(0, &["g"])], 7, None).await.expect("stored");
+    topic.append(vec![batch(0, &["g"])], 7).await.expect("stored");
     let mut stream = topic.open(0, 6, Vec::new()).await.expect("a stream");
     assert_eq!(next(&mut stream).await.base_offset, 6);
 }
@@ -82,12 +82,12 @@ async fn a_full_topic_pushes_back_until_it_is_trimmed() {
     let topic = runtime.topic(&spec).await.expect("a topic");
     let large = || {
         let record = Record { key: None, value: vec![b'x'; 3_000] };
-        vec![Batch { partition: 0, records: vec![record] }]
+        vec![Batch { partition: 0, records: vec![record], note: None }]
     };
-    topic.append(large(), 7, None).await.expect("stored");
+    topic.append(large(), 7).await.expect("stored");
     let second = tokio::spawn({
         let topic = topic.clone();
-        async move { topic.append(large(), 7, None).await }
+        async move { topic.append(large(), 7).await }
     });
     let waited = tokio::time::timeout(Duration::from_millis(300), async {
         while !second.is_finished() {
@@ -98,6 +98,6 @@ async fn a_full_topic_pushes_back_until_it_is_trimmed() {
     topic.trim(0, 1).await.expect("trimmed");
     second.await.expect("no panic").expect("stored");
     let too_large = Record { key: None, value: vec![b'x'; 5_000] };
-    let error = topic.append(vec![Batch { partition: 0, records: vec![too_large] }], 7, None).await;
+    let error = topic.append(vec![Batch { partition: 0, records: vec![too_large], note: None }], 7).await;
     assert!(format!("{:#}", error.expect_err("refused")).contains("never fit"));
 }

@@ -8,7 +8,7 @@ use batch_abi::{Batch, BatchModule, Output};
 use domain::anomaly::Detector;
 use domain::params::AnomalySettings;
 
-batch_abi::export_aggregate!(AccessAnomaly);
+batch_abi::export_aggregate!(AccessAnomaly, domain::CODE_HASH);
 
 struct AccessAnomaly {
     settings: AnomalySettings,

@@ -8,7 +8,7 @@ use domain::filter_map::{self, Line};
 use domain::params::{FilterMapSettings, Output as Wanted};
 use domain::wire::EventsFrameWriter;
 
-batch_abi::export_filter_map!(AccessFilterMap);
+batch_abi::export_filter_map!(AccessFilterMap, domain::CODE_HASH);
 
 struct AccessFilterMap {
     settings: FilterMapSettings,

@@ -6,7 +6,7 @@ use batch_abi::{Batch, BatchModule, Output};
 use domain::params::WindowSettings;
 use domain::{window, wire};
 
-batch_abi::export_filter_map!(AccessWindowAggregate);
+batch_abi::export_filter_map!(AccessWindowAggregate, domain::CODE_HASH);
 
 struct AccessWindowAggregate {
     settings: WindowSettings,

@@ -13,6 +13,18 @@ pub use fluvio_smartmodule::dataplane::smartmodule::SmartModuleExtraParams;
 #[doc(hidden)]
 pub use memory::{call, call_aggregate, call_init};
 
+/// A text as an array, for a section of its own.
+#[doc(hidden)]
+pub const fn bytes<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut i = 0;
+    while i < N {
+        bytes[i] = text.as_bytes()[i];
+        i += 1;
+    }
+    bytes
+}
+
 /// What a module does with a stored batch.
 pub trait BatchModule: Sized {
     /// Reads the parameters of the stream, once, before the first batch.
@@ -28,11 +40,11 @@ pub trait BatchModule: Sized {
     fn run(&mut self, batch: &Batch, accumulator: &[u8], output: &mut Output) -> Result<(), String>;
 }
 
-/// Exports a [`BatchModule`] as a SmartModule of kind `filter_map`.
+/// Exports a [`BatchModule`] as a SmartModule of kind `filter_map`. `code_hash` marks its `.wasm`.
 #[macro_export]
 macro_rules! export_filter_map {
-    ($module:ty) => {
-        $crate::export_init!($module);
+    ($module:ty, $code_hash:expr) => {
+        $crate::export_init!($module, $code_hash);
 
         #[unsafe(no_mangle)]
         extern "C" fn filter_map(ptr: *mut u8, len: usize, version: i32) -> i32 {
@@ -41,11 +53,11 @@ macro_rules! export_filter_map {
     };
 }
 
-/// Exports a [`BatchModule`] as a SmartModule of kind `aggregate`.
+/// Exports a [`BatchModule`] as a SmartModule of kind `aggregate`. `code_hash` marks its `.wasm`.
 #[macro_export]
 macro_rules! export_aggregate {
-    ($module:ty) => {
-        $crate::export_init!($module);
+    ($module:ty, $code_hash:expr) => {
+        $crate::export_init!($module, $code_hash);
 
         #[unsafe(no_mangle)]
         extern "C" fn aggregate(ptr: *mut u8, len: usize, version: i32) -> i32 {
@@ -57,7 +69,16 @@ macro_rules! export_aggregate {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! export_init {
-    ($module:ty) => {
+    ($module:ty, $code_hash:expr) => {
+        /// What this file is, as two custom sections of it: whoever deploys it compares these, since the
+        /// other bytes depend on where it was built.
+        #[used]
+        #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "streampulse.module"))]
+        static MODULE_NAME: [u8; env!("CARGO_PKG_NAME").len()] = $crate::bytes(env!("CARGO_PKG_NAME"));
+        #[used]
+        #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "streampulse.code_hash"))]
+        static CODE_HASH: [u8; 8] = u64::to_le_bytes($code_hash);
+
         thread_local! {
             /// The module's state: a SmartModule is single-threaded, so this is one static.
             static MODULE: std::cell::RefCell<Option<$module>> = const { std::cell::RefCell::new(None) };

@@ -1,17 +1,15 @@
 //! Commands to MongoDB: what their answers mean, and the one retry loop.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::Result;
 use mongodb::bson::{Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
-use mongodb::error::{Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR};
+use mongodb::error::{Error, ErrorKind};
 use mongodb::{ClientSession, Database};
+use runtime::retry::{backoff, is_transient_code};
 
 use crate::Progress;
 
-/// Longest pause between two tries.
-const BACKOFF_MS_MAX: u64 = 2_000;
 /// Every how many tries a waiting job says so in the log.
 const TRIES_PER_WARNING: u32 = 10;
 /// Most bytes of documents in one insert; the server takes 16 MiB a command.
@@ -20,17 +18,6 @@ const INSERT_BYTES_MAX: usize = 8 << 20;
 const INSERT_DOCUMENTS_MAX: usize = 50_000;
 /// Code of a write that met an `_id` that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
-/// Codes of a server that goes, comes or is busy: HostUnreachable, HostNotFound, NoSuchTransaction's cousins,
-/// and the ways to say "not primary".
-const TRANSIENT_CODES: [i32; 18] =
-    [6, 7, 43, 50, 64, 89, 91, 112, 189, 251, 262, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436];
-
-/// How long to wait before try number `attempt` (from 0), in milliseconds: 50, doubled each time, up to
-/// two seconds.
-pub fn backoff_ms(attempt: u32) -> u64 {
-    (50_u64 << attempt.min(10)).min(BACKOFF_MS_MAX)
-}
-
 /// Tries of one piece of work.
 pub struct Retry<'a> {
     progress: &'a Progress,
@@ -61,7 +48,7 @@ impl<'a> Retry<'a> {
         if self.attempt % TRIES_PER_WARNING == 1 {
             tracing::warn!(attempt = self.attempt, %error, "cannot {} in MongoDB, trying again; nothing is lost", self.what);
         }
-        tokio::time::sleep(Duration::from_millis(backoff_ms(self.attempt))).await;
+        backoff(self.attempt).await;
         self.attempt += 1;
         Ok(())
     }
@@ -76,19 +63,11 @@ impl<'a> Retry<'a> {
 }
 
 fn is_transient(error: &Error) -> bool {
-    if error.contains_label(RETRYABLE_WRITE_ERROR) || error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
-        return true;
-    }
     match error.kind.as_ref() {
-        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
-            true
-        }
-        ErrorKind::DnsResolve { .. } => true,
-        ErrorKind::Command(command) => TRANSIENT_CODES.contains(&command.code),
         ErrorKind::Custom(custom) => {
-            custom.downcast_ref::<WriteError>().is_some_and(|error| error.is_transient())
+            custom.downcast_ref::<WriteError>().is_some_and(|error| is_transient_code(error.code))
         }
-        _ => false,
+        _ => runtime::retry::is_transient(error),
     }
 }
 
@@ -97,12 +76,6 @@ fn is_transient(error: &Error) -> bool {
 struct WriteError {
     code: i32,
     message: String,
-}
-
-impl WriteError {
-    fn is_transient(&self) -> bool {
-        TRANSIENT_CODES.contains(&self.code)
-    }
 }
 
 impl std::fmt::Display for WriteError {
@@ -229,11 +202,6 @@ pub async fn update(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_and_are_bounded() {
-        assert_eq!([0, 1, 2, 5, 6, 100].map(backoff_ms), [50, 100, 200, 1_600, 2_000, 2_000]);
-    }
 
     #[test]
     fn an_answer_that_says_ok_can_hold_errors() {

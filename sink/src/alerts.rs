@@ -21,6 +21,9 @@ use crate::schema::ALERTS;
 use crate::write::{Retry, update};
 use crate::{Sink, module, rollups};
 
+/// The job's name.
+pub const JOB: &str = "alerts";
+
 /// Runs for ever.
 ///
 /// # Errors
@@ -37,7 +40,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
     let mut anomaly = module("access-anomaly", &sink.modules.anomaly, sink.params.anomaly.clone());
     anomaly.accumulator = Some(detector_state);
     let mut stream = sink.rollups.open(0, next, vec![anomaly]).await?;
-    sink.progress.count_ready();
+    sink.progress.begin(JOB, 0);
     let mut job = Alerts { sink, checkpoint, next, saved: next };
     loop {
         let output = stream.next().await?;

@@ -25,6 +25,8 @@ use crate::sketch::{SketchError, Sketches, Window, date};
 use crate::write::Retry;
 use crate::{Progress, Sink, signed};
 
+/// The job's name.
+pub const JOB: &str = "rollups";
 /// Longest time that counts are gathered.
 const GATHER_MAX: Duration = Duration::from_secs(1);
 /// Cells from which on no more are gathered.
@@ -48,7 +50,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
     sink.progress.rollups_next.store(next, Ordering::Release);
     sink.progress.rollups_checkpoint.store(next, Ordering::Release);
     let stream = sink.rollups.open(0, next, Vec::new()).await?;
-    sink.progress.count_ready();
+    sink.progress.begin(JOB, 0);
     let mut job = Rollups {
         sink,
         checkpoint,

@@ -1,4 +1,5 @@
-//! The sink connector: three jobs that read the log through SmartModules and write to MongoDB.
+//! The sink: three jobs that read the log through SmartModules and write to MongoDB, in one process (`up`) or
+//! as Fluvio connectors.
 //!
 //! - [`events`]: `access-logs` to `access_events` and `access_rejects`, and the counts on to `access-rollups`
 //! - [`rollups`]: `access-rollups` to `access_rollups_*`, `access_minutes` and `access_users_*`
@@ -12,8 +13,12 @@
 
 pub mod alerts;
 pub mod checkpoint;
+pub mod connector;
 pub mod events;
+pub mod heartbeat;
+pub mod jobs;
 pub mod progress;
+pub mod reach;
 pub mod rollups;
 pub mod schema;
 mod sketch;
@@ -31,13 +36,9 @@ pub use progress::Progress;
 pub struct Sink {
     /// Where to write.
     pub database: Database,
-    /// Topic of log lines.
-    pub logs: Arc<dyn Topic>,
     /// Topic of counts and ticks; one partition.
     pub rollups: Arc<dyn Topic>,
-    /// Which incarnation of the log topic this is.
-    pub epoch: u32,
-    /// Codes of the SmartModules.
+    /// Codes of the SmartModules, where this process runs them itself.
     pub modules: Modules,
     /// Parameters of the SmartModules.
     pub params: ModuleParams,
@@ -45,8 +46,18 @@ pub struct Sink {
     pub progress: Arc<Progress>,
 }
 
-/// Codes of the three SmartModules.
-#[derive(Clone, Debug)]
+/// The log lines that the job `events` works on.
+pub struct Logs {
+    /// Topic of log lines.
+    pub topic: Arc<dyn Topic>,
+    /// Which incarnation of it this is.
+    pub epoch: u32,
+    /// Which of its partitions this process works on.
+    pub partitions: Vec<u32>,
+}
+
+/// Codes of the three SmartModules; empty where a cluster runs them by name.
+#[derive(Clone, Debug, Default)]
 pub struct Modules {
     /// `access-filter-map`.
     pub filter_map: Arc<[u8]>,

@@ -1,8 +1,8 @@
 //! What the jobs have done so far, for those who watch: counters that only grow, and positions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use domain::RejectReason;
 use domain::wire::{Delta, RejectCounts};
@@ -35,8 +35,8 @@ pub struct Progress {
     pub alerts_next: AtomicU64,
     /// First offset of `access-rollups` that is not covered by a checkpoint of the alerts job.
     pub alerts_checkpoint: AtomicU64,
-    /// Jobs that have opened their streams.
-    ready: AtomicUsize,
+    /// Jobs that have opened their streams, by name and partition.
+    running: Mutex<BTreeSet<(&'static str, u32)>>,
     /// MongoDB did not answer the last time.
     pub mongodb_away: AtomicBool,
     minutes: Mutex<BTreeMap<u32, u64>>,
@@ -50,13 +50,17 @@ impl Progress {
         Self { events_next: numbers(), events_checkpoint: numbers(), ..Self::default() }
     }
 
-    /// Whether all jobs have opened their streams: `events` in every partition, `rollups` and `alerts`.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) >= self.events_next.len() + 2
+    /// The jobs that have opened their streams, by name and partition.
+    pub fn running(&self) -> BTreeSet<(&'static str, u32)> {
+        self.running.lock().expect("no holder of this lock panics").clone()
     }
 
-    pub(crate) fn count_ready(&self) {
-        self.ready.fetch_add(1, Ordering::AcqRel);
+    pub(crate) fn begin(&self, job: &'static str, partition: u32) {
+        self.running.lock().expect("no holder of this lock panics").insert((job, partition));
+    }
+
+    pub(crate) fn end(&self, job: &'static str, partition: u32) {
+        self.running.lock().expect("no holder of this lock panics").remove(&(job, partition));
     }
 
     /// Rejects of all reasons.

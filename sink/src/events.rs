@@ -23,8 +23,10 @@ use runtime::{Batch, BatchStream, Output, Record};
 use crate::checkpoint::Checkpoint;
 use crate::schema::{EVENTS, REJECTS};
 use crate::write::{insert, insert_commands};
-use crate::{Sink, fatal, module, now_ms, signed};
+use crate::{Logs, Sink, fatal, module, now_ms, signed};
 
+/// The job's name.
+pub const JOB: &str = "events";
 /// Most frames that are written together.
 const GATHERED_FRAMES_MAX: usize = 64;
 /// Bytes of frames from which on no more are gathered.
@@ -38,20 +40,20 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the log or MongoDB fails for good.
-pub async fn run(sink: &Sink, partition: u32) -> Result<()> {
-    Partition::start(sink, partition).await?.run().await
+pub async fn run(sink: &Sink, logs: &Logs, partition: u32) -> Result<()> {
+    Partition::start(sink, logs, partition).await?.run().await
 }
 
 /// Writes a tick every second, for ever.
 ///
 /// # Errors
 /// When the topic cannot be written.
-pub async fn run_ticks(sink: &Sink) -> Result<()> {
+pub async fn run_ticks(sink: &Sink, logs: &Logs) -> Result<()> {
     let mut interval = tokio::time::interval(TICK_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        tick(sink, false).await?;
+        tick(sink, logs, false).await?;
     }
 }
 
@@ -59,19 +61,25 @@ pub async fn run_ticks(sink: &Sink) -> Result<()> {
 ///
 /// # Errors
 /// When the topic cannot be read or written.
-pub async fn tick(sink: &Sink, end_of_input: bool) -> Result<()> {
+pub async fn tick(sink: &Sink, logs: &Logs, end_of_input: bool) -> Result<()> {
     // First what is forwarded, then what is there: a line in between makes the partition look behind, never
     // ahead.
     let next: Vec<u64> = sink.progress.events_next.iter().map(|next| next.load(Ordering::Acquire)).collect();
-    let ends = sink.logs.state().await?.partitions;
-    let positions = (0..).zip(next).zip(ends).map(|((partition, next_offset), bounds)| {
-        source(sink, partition).map(|source| PartitionPosition {
-            source,
-            next_offset,
-            end_offset: bounds.end,
-        })
+    let ends = logs.topic.state().await?.partitions;
+    // Of the others, another process tells.
+    let running = sink.progress.running();
+    let mine = logs.partitions.iter().filter(|partition| running.contains(&(JOB, **partition)));
+    let positions = mine.map(|&partition| {
+        let (next, end) = (next.get(partition as usize), ends.get(partition as usize));
+        let (next, end) = next.zip(end).context("there is no such partition")?;
+        let source = source(logs, partition)?;
+        Ok(PartitionPosition { source, next_offset: *next, end_offset: end.end })
     });
-    let tick = Tick { wall_ms: now_ms(), end_of_input, positions: positions.collect::<Result<_>>()? };
+    let positions = positions.collect::<Result<Vec<_>>>()?;
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let tick = Tick { wall_ms: now_ms(), end_of_input, positions };
     let mut value = Vec::new();
     tick.encode(&mut value);
     forward(sink, vec![value]).await
@@ -79,16 +87,17 @@ pub async fn tick(sink: &Sink, end_of_input: bool) -> Result<()> {
 
 async fn forward(sink: &Sink, frames: Vec<Vec<u8>>) -> Result<()> {
     let records = frames.into_iter().map(|value| Record { key: None, value }).collect();
-    sink.rollups.append(vec![Batch { partition: 0, records }], now_ms(), None).await
+    sink.rollups.append(vec![Batch { partition: 0, records, note: None }], now_ms()).await
 }
 
-fn source(sink: &Sink, partition: u32) -> Result<Source> {
-    Source::new(sink.epoch, partition).with_context(|| format!("partition {partition} is out of range"))
+fn source(logs: &Logs, partition: u32) -> Result<Source> {
+    Source::new(logs.epoch, partition).with_context(|| format!("partition {partition} is out of range"))
 }
 
 /// One partition's job.
 struct Partition<'a> {
     sink: &'a Sink,
+    logs: &'a Logs,
     source: Source,
     checkpoint: Checkpoint,
     /// First offset that is not forwarded.
@@ -105,8 +114,8 @@ struct Partition<'a> {
 }
 
 impl<'a> Partition<'a> {
-    async fn start(sink: &'a Sink, partition: u32) -> Result<Self> {
-        let state = sink.logs.state().await?;
+    async fn start(sink: &'a Sink, logs: &'a Logs, partition: u32) -> Result<Self> {
+        let state = logs.topic.state().await?;
         let bounds = *state.partitions.get(partition as usize).context("there is no such partition")?;
         let (checkpoint, document) =
             Checkpoint::load(&sink.database, "events|access-logs", &state.id, partition, bounds.start)
@@ -114,7 +123,8 @@ impl<'a> Partition<'a> {
         let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
         if next < bounds.start {
             bail!(
-                "lines {next} to {} of partition {partition} were trimmed before they were stored: they are lost",
+                "lines {next} to {} of partition {partition} were removed from the log before they were stored: they \
+                 are lost",
                 bounds.start - 1
             );
         }
@@ -124,7 +134,7 @@ impl<'a> Partition<'a> {
              directory is older than the database; use a new data directory",
             bounds.end
         );
-        let source = source(sink, partition)?;
+        let source = source(logs, partition)?;
         let stored = stored_ids(sink, source, next).await?;
         let configured = sink.params.filter_map.clone();
         let before = params(&document);
@@ -144,14 +154,15 @@ impl<'a> Partition<'a> {
         progress.events_next[partition as usize].store(next, Ordering::Release);
         progress.events_checkpoint[partition as usize].store(next, Ordering::Release);
         let (saved, saved_at) = (next, Instant::now());
-        let mut this = Self { sink, source, checkpoint, next, saved, saved_at, params, params_until, stored };
+        let mut this =
+            Self { sink, logs, source, checkpoint, next, saved, saved_at, params, params_until, stored };
         this.save(false).await?;
         Ok(this)
     }
 
     async fn run(mut self) -> Result<()> {
         let mut stream = self.open().await?;
-        self.sink.progress.count_ready();
+        self.sink.progress.begin(JOB, self.source.partition);
         loop {
             while self.params_until.is_none_or(|until| self.next < until) {
                 let gathered = self.gather(&mut stream).await?;
@@ -172,7 +183,7 @@ impl<'a> Partition<'a> {
     }
 
     async fn open(&self) -> Result<BatchStream> {
-        let Sink { modules, params, logs, .. } = self.sink;
+        let Sink { modules, params, .. } = self.sink;
         let mut filter_map = self.params.clone();
         filter_map.insert("output".to_owned(), "frame".to_owned());
         filter_map.insert("epoch".to_owned(), self.source.epoch.to_string());
@@ -181,7 +192,7 @@ impl<'a> Partition<'a> {
             module("access-filter-map", &modules.filter_map, filter_map),
             module("access-window-aggregate", &modules.window_aggregate, params.window_aggregate.clone()),
         ];
-        logs.open(self.source.partition, self.next, chain).await
+        self.logs.topic.open(self.source.partition, self.next, chain).await
     }
 
     /// What is there to write; empty when nothing came for a while and the checkpoint is behind.
@@ -285,7 +296,7 @@ impl<'a> Partition<'a> {
         let partition = self.source.partition;
         self.sink.progress.events_checkpoint[partition as usize].store(self.saved, Ordering::Release);
         if trim {
-            self.sink.logs.trim(partition, self.saved).await?;
+            self.logs.topic.trim(partition, self.saved).await?;
         }
         Ok(())
     }
