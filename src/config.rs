@@ -302,6 +302,11 @@ mod tests {
         assert_eq!(sample, Config::default());
     }
 
+    #[test]
+    fn the_composition_has_a_valid_file() {
+        Config::parse(include_str!("../containers/fluvio.toml")).expect("valid");
+    }
+
     #[track_caller]
     fn refused(text: &str, expected: &str) {
         let error = format!("{:#}", Config::parse(text).expect_err("a wrong value"));

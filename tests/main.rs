@@ -1,6 +1,10 @@
 //! The integration tests, as one binary: against a real MongoDB, real WASM, through the library and the
 //! command.
 
+mod cluster;
+mod cluster_whole;
+mod fluvio;
+mod lease;
 mod pipeline;
 mod report;
 mod sample;

@@ -21,6 +21,8 @@ pub async fn check(runtime: &dyn Runtime, name: &str, filter_map: Arc<[u8]>) {
     a_stream_waits_and_starts_anywhere(runtime, &format!("{name}-stream")).await;
     notes_travel_with_their_batches(runtime, &format!("{name}-notes")).await;
     a_chain_gives_one_frame_a_batch(runtime, &format!("{name}-chain"), filter_map.clone()).await;
+    more_than_fits_into_an_answer_is_read_whole(runtime, &format!("{name}-more")).await;
+    a_huge_batch_is_not_skipped(runtime, &format!("{name}-huge"), filter_map.clone()).await;
     a_wrong_parameter_is_told(runtime, &format!("{name}-params"), filter_map).await;
     what_is_not_there_is_an_error(runtime, &format!("{name}-missing")).await;
 }
@@ -122,6 +124,40 @@ async fn a_chain_gives_one_frame_a_batch(runtime: &dyn Runtime, name: &str, filt
             (output.base_offset, output.last_offset, output.values.len()),
             (base_offset, last_offset, 1)
         );
+    }
+}
+
+/// Many batches that wait, each of another size, so that whatever cuts answers cuts within one.
+async fn more_than_fits_into_an_answer_is_read_whole(runtime: &dyn Runtime, name: &str) {
+    let topic = topic(runtime, name, 1).await;
+    let sizes: Vec<usize> = (0..60).map(|i| 200_000 + i * 7_919).collect();
+    for size in &sizes {
+        let large = "x".repeat(*size);
+        topic.append(vec![batch(0, &[&large, "end"])], 7).await.expect("stored");
+    }
+    let mut stream = topic.open(0, 0, Vec::new()).await.expect("a stream");
+    for (base_offset, size) in (0..).step_by(2).zip(sizes) {
+        let output = next(&mut stream).await;
+        let lengths: Vec<_> = output.values.iter().map(Vec::len).collect();
+        assert_eq!((output.base_offset, output.last_offset), (base_offset, base_offset + 1));
+        assert_eq!(lengths, [size, 3]);
+    }
+}
+
+/// One batch of which the chain makes more than an answer usually holds, between two small ones.
+async fn a_huge_batch_is_not_skipped(runtime: &dyn Runtime, name: &str, filter_map: Arc<[u8]>) {
+    const LINES: usize = 60_000;
+    let topic = topic(runtime, name, 1).await;
+    let line = r#"{"user_id":"u1","timestamp":1790000000000,"device":"tv","content_type":"movie","country":"BR","city":"Rio"}"#;
+    for lines in [vec![line], vec![line; LINES], vec![line]] {
+        topic.append(vec![batch(0, &lines)], 7).await.expect("stored");
+    }
+    let chain = vec![module(filter_map, &[("output", "frame")])];
+    let mut stream = topic.open(0, 0, chain).await.expect("a stream");
+    let last = LINES as u64;
+    for (base_offset, last_offset) in [(0, 0), (1, last), (last + 1, last + 1)] {
+        let output = next(&mut stream).await;
+        assert_eq!((output.base_offset, output.last_offset), (base_offset, last_offset));
     }
 }
 

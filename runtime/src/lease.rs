@@ -124,7 +124,13 @@ impl Lease {
         self.token
     }
 
-    /// An error when somebody else has taken it.
+    /// Whether it is still held, asked of MongoDB; `true` where it does not answer.
+    pub async fn is_held(&self) -> bool {
+        let mine = self.states.find_one(doc! { "_id": &self.key, "token": self.token }).await;
+        mine.is_err() || mine.is_ok_and(|found| found.is_some())
+    }
+
+    /// An error when somebody else is known to have taken it.
     ///
     /// # Errors
     /// See above.

@@ -225,6 +225,19 @@ pub struct Output {
     pub values: Vec<Vec<u8>>,
 }
 
+/// Why a stream of a module with an accumulator ended: it broke, and a new one must begin with a state and an
+/// offset that belong together, which only its reader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateLost;
+
+impl std::fmt::Display for StateLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the stream broke, and with it the state of its SmartModule")
+    }
+}
+
+impl std::error::Error for StateLost {}
+
 /// Outputs of one partition, in order, without end. Dropping it ends the reading.
 #[derive(Debug)]
 pub struct BatchStream {

@@ -14,7 +14,7 @@ use domain::bson::{Element, documents, elements};
 use domain::wire::AlertsFrame;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Document, RawDocument, doc};
-use runtime::Output;
+use runtime::{Output, StateLost};
 
 use crate::checkpoint::Checkpoint;
 use crate::schema::ALERTS;
@@ -29,6 +29,18 @@ pub const JOB: &str = "alerts";
 /// # Errors
 /// When the topic or MongoDB fails for good, or the module meets what it cannot go on from.
 pub async fn run(sink: &Sink) -> Result<()> {
+    loop {
+        match run_stream(sink).await {
+            Err(error) if error.is::<StateLost>() => {
+                tracing::debug!("{error:#}; going on from the checkpoint")
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Runs from the checkpoint until the stream breaks.
+async fn run_stream(sink: &Sink) -> Result<()> {
     let state = sink.rollups.state().await?;
     let bounds = *state.partitions.first().context("access-rollups has no partition")?;
     let (checkpoint, document) =

@@ -130,8 +130,8 @@ impl<'a> Partition<'a> {
         }
         ensure!(
             next <= bounds.end,
-            "the log of partition {partition} ends at {}, but lines before {next} are stored already: the data \
-             directory is older than the database; use a new data directory",
+            "the log of partition {partition} ends at {}, but lines before {next} are stored already: the log is \
+             older than the database; use a new data directory, or on a cluster a new topic",
             bounds.end
         );
         let source = source(logs, partition)?;

@@ -84,14 +84,8 @@ impl Jobs {
             match holder {
                 None => job(sink).await,
                 Some(holder) => {
-                    let database = sink.database.clone();
-                    let job = || async {
-                        let done = job(sink.clone()).await;
-                        sink.progress.end(name, partition);
-                        done
-                    };
-                    let end = || sink.progress.end(name, partition);
-                    alone(&database, &lease, &holder, job, end).await
+                    let (run, end) = (|| job(sink.clone()), || sink.progress.end(name, partition));
+                    alone(&sink.database, &lease, &holder, run, end).await
                 }
             }
         });
@@ -101,11 +95,6 @@ impl Jobs {
     pub fn also(&mut self, name: &str, task: impl Future<Output = Result<()>> + Send + 'static) {
         let name = name.to_owned();
         self.set.spawn(async move { (name, task.await) });
-    }
-
-    /// Whether all jobs have opened their streams.
-    pub fn are_ready(&self, sink: &Sink) -> bool {
-        sink.progress.running().len() >= self.count
     }
 
     /// How many jobs there are.
@@ -147,10 +136,10 @@ async fn alone<F: Future<Output = Result<()>>>(
             () = lease.lost() => Ok(()),
         };
         end();
-        match lease.check() {
-            // Whatever went wrong then came from a successor that is at work already.
-            Err(lost) => tracing::warn!("{lost:#}; standing by"),
-            Ok(()) => return done,
+        // Whatever went wrong without the lease came from a successor that is at work already.
+        if lease.check().is_ok() && lease.is_held().await {
+            return done;
         }
+        tracing::warn!("{} was taken over by another process; standing by", lease.name());
     }
 }

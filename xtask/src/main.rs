@@ -10,6 +10,7 @@ mod mongod;
 mod pip;
 mod step;
 mod suite;
+mod verification;
 mod wasm;
 
 use std::env;
@@ -24,7 +25,8 @@ Commands:
   demo [-- FLAGS]            build everything and run `streampulse up` on made-up traffic; FLAGS are
                              flags of `up` and replace the demo's own
   test [--cluster] [FILTER]  build everything and run all tests, or those whose name contains a FILTER;
-                             --cluster insists on the tests that need a Fluvio cluster
+                             --cluster runs the whole cluster suite instead (about 25 minutes) and
+                             writes docs/VERIFICATION.md
   build                      build the WASM modules and target/release/streampulse
   bench [NAME]               list the benchmarks, or run one
   setup                      fetch what is missing: a compiler for wasm32 and a MongoDB server

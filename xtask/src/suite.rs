@@ -1,5 +1,6 @@
-//! `cargo xtask test`: everything that can be tested on this machine, with one plain closing line that
-//! sums up all test programs. What was left out is said loudly and counted as skipped.
+//! `cargo xtask test`: everything that can be tested on this machine, with one plain closing line that sums up
+//! all test programs. What was left out is said loudly and counted as skipped. With `--cluster` it runs the
+//! whole cluster suite instead, and writes down what it ran.
 
 use std::env;
 use std::fmt;
@@ -9,12 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::Outcome;
-use crate::{build_and_setup, cargo, mongod, step};
+use crate::mongod::Mongod;
+use crate::{build_and_setup, cargo, mongod, step, verification};
 
 /// Tells the tests which `fluvio` to use; the cluster suite runs when it is set.
 const FLUVIO_VARIABLE: &str = "STREAMPULSE_FLUVIO";
-const SKIPPED: &str =
-    "SKIPPED: cluster suite (no fluvio found; install the Fluvio CLI so that `fluvio` is on PATH)";
+/// Tells the tests to run the long part of the cluster suite too.
+const WHOLE_VARIABLE: &str = "STREAMPULSE_CLUSTER_WHOLE";
+const SKIPPED: &str = "SKIPPED: the cluster suite (no fluvio found; install Fluvio so that `fluvio` is on PATH or in \
+                       ~/.fluvio/bin, see docs/fluvio.md)";
+const SKIPPED_LONG: &str =
+    "SKIPPED: the long part of the cluster suite (`cargo xtask test --cluster` runs it, about 20 minutes)";
 
 /// Results of all test programs together.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,6 +28,8 @@ struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Lines that a record of the run keeps: tests with their results, and what they measured.
+    record: Vec<String>,
 }
 
 /// Ends with 0 when nothing failed, 1 when a test failed or a test program broke off.
@@ -34,6 +42,9 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     }
     let mongod = build_and_setup()?;
     let mut tally = Tally::default();
+    if let (false, Some(fluvio)) = (cluster.is_empty(), &fluvio) {
+        return run_cluster(fluvio, &mongod, &filters, tally);
+    }
     step::timed("testing the workspace (the first time some minutes of compiling)", || {
         let mut command = cargo::command();
         command.args(["test", "--release", "--workspace", "--no-fail-fast", "--"]).args(&filters);
@@ -53,15 +64,42 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
             tally.add_run(command, &mut io::stdout())
         })?;
     }
-    if fluvio.is_none() {
-        tally.skipped += 1;
-        eprintln!("\n{SKIPPED}\n");
+    tally.skipped += 1;
+    eprintln!("\n{}\n", if fluvio.is_none() { SKIPPED } else { SKIPPED_LONG });
+    println!("{tally}");
+    Ok(tally.exit_code())
+}
+
+/// The whole cluster suite, one test after the other, and its record.
+fn run_cluster(fluvio: &Path, mongod: &Mongod, filters: &[&String], mut tally: Tally) -> Outcome<ExitCode> {
+    step::timed("the whole cluster suite (about 25 minutes on 2 cores)", || {
+        let mut command = cargo::command();
+        command.args([
+            "test",
+            "--release",
+            "--test",
+            "main",
+            "--",
+            "--nocapture",
+            "--test-threads=1",
+            "cluster",
+        ]);
+        command.args(filters);
+        command.env(mongod::VARIABLE, &mongod.path).env(FLUVIO_VARIABLE, fluvio).env(WHOLE_VARIABLE, "1");
+        tally.add_run(command, &mut io::stdout())
+    })?;
+    if filters.is_empty() {
+        verification::write(fluvio, &mongod.path, &tally.record, &tally.to_string())?;
     }
     println!("{tally}");
-    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(tally.exit_code())
 }
 
 impl Tally {
+    fn exit_code(&self) -> ExitCode {
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    }
+
     /// Runs `cargo test`, copies its output to `shown` as it comes and adds up the results in it.
     fn add_run(&mut self, mut command: Command, shown: &mut impl Write) -> Outcome<()> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -75,7 +113,7 @@ impl Tally {
             > 0
         {
             shown.write_all(&line).map_err(|error| format!("cannot show test output: {error}"))?;
-            self.add_line(&String::from_utf8_lossy(&line));
+            self.add_line(String::from_utf8_lossy(&line).trim_end());
             line.clear();
         }
         let status = child.wait().map_err(|error| format!("cannot wait for cargo test: {error}"))?;
@@ -89,6 +127,10 @@ impl Tally {
 
     /// Adds `test result: ok. 5 passed; 0 failed; 1 ignored; ...`; other lines count nothing.
     fn add_line(&mut self, line: &str) {
+        if line.starts_with("test cluster") || line.contains("verified: ") || matches!(line, "ok" | "FAILED")
+        {
+            self.record.push(line.trim_end().to_owned());
+        }
         let Some(result) = line.strip_prefix("test result: ") else {
             return;
         };
@@ -149,6 +191,7 @@ mod tests {
             &[
                 "running 6 tests",
                 "test wire::golden ... ok",
+                "test cluster::contract ... ok",
                 "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out\n",
                 "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
                 "    a test printed: test result: ok. 9 passed; 9 failed; 9 ignored",
@@ -165,7 +208,7 @@ mod tests {
         let mut shown = vec![];
         tally.add_run(command, &mut shown).unwrap();
         assert_eq!(shown, b"test result: ok. 3 passed; 0 failed; 0 ignored;\n");
-        assert_eq!(tally, Tally { passed: 3, failed: 1, skipped: 0 });
+        assert_eq!(tally, Tally { passed: 3, failed: 1, ..Tally::default() });
     }
 
     #[test]

@@ -368,3 +368,59 @@ fn algorithm(compression: Compression) -> CompressionAlgorithm {
         Compression::Zstd => CompressionAlgorithm::Zstd,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Writers;
+
+    /// A module with nothing but marks.
+    fn module(name: &str, code_hash: u64) -> Vec<u8> {
+        let mut wasm = b"\0asm\x01\0\0\0".to_vec();
+        let mut section = |key: &str, data: &[u8]| {
+            let size = 1 + key.len() + data.len();
+            wasm.extend([0, u8::try_from(size).expect("a small section")]);
+            wasm.push(u8::try_from(key.len()).expect("a short key"));
+            wasm.extend(key.as_bytes());
+            wasm.extend(data);
+        };
+        section("streampulse.module", name.as_bytes());
+        section("streampulse.code_hash", &code_hash.to_le_bytes());
+        wasm
+    }
+
+    #[test]
+    fn modules_are_compared_by_their_marks() {
+        let ours = module("a", 1);
+        let change = |loaded: Option<&[u8]>| module_step("a", &ours, loaded).expect("marked").to_string();
+        assert_eq!(change(None), "create   SmartModule a: a of code 0000000000000001, 0 KiB");
+        assert_eq!(change(Some(&module("a", 1))), "keep     SmartModule a");
+        assert_eq!(
+            change(Some(&module("b", 2))),
+            "upgrade  SmartModule a: b of code 0000000000000002 becomes a of code 0000000000000001"
+        );
+        assert!(change(Some(b"\0asm\x01\0\0\0")).contains("not of this project"));
+        assert!(change(Some(b"no module")).contains("not of this project"));
+    }
+
+    #[test]
+    fn a_topic_is_kept_extended_or_said_to_differ() {
+        let spec = |partitions, retention_s| TopicSpec {
+            name: "t".to_owned(),
+            partitions,
+            bytes_max: 0,
+            writers: Writers::One,
+            storage: Storage { retention_s, ..Storage::default() },
+        };
+        let step = |wanted: &TopicSpec, found| topic_step(wanted, Some(&fluvio_spec(found))).to_string();
+        assert_eq!(step(&spec(2, 60), &spec(2, 60)), "keep     topic t");
+        assert_eq!(step(&spec(3, 60), &spec(2, 60)), "upgrade  topic t: 2 partitions become 3");
+        assert!(step(&spec(1, 60), &spec(2, 60)).contains("say partitions = 2"));
+        assert!(
+            step(&spec(2, 60), &spec(2, 70)).contains("its retention_s is 70, the configuration says 60")
+        );
+        let bare = FluvioTopicSpec::new_computed(2, 1, None);
+        let differs = topic_step(&spec(2, 604_800), Some(&bare)).to_string();
+        assert!(differs.contains("its segment_bytes is 1073741824"), "{differs}");
+    }
+}

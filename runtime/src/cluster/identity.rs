@@ -1,7 +1,8 @@
 //! Which incarnation of a topic this is. A cluster gives a topic no identity of its own, and one that is
 //! deleted and created anew under its name begins at offset 0 again. So the first who opens it gives it a
-//! random id, and of each partition a batch is remembered (its offsets and its time): where the log holds
-//! another batch in that place, or ends before it, the topic is another one.
+//! random id, and of each partition an early and a late batch are remembered (their offsets and times). Where
+//! the log holds another batch in such a place, the topic is another one; where it ends between the two, the
+//! cluster has lost the end of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,13 +112,27 @@ impl Identity {
     async fn remember(&self, partition: u32, offset: u64) -> Result<()> {
         let seen =
             look(&self.connection, &self.topic, partition, offset).await.map_err(Failure::into_error)?;
-        let Some(Seen { base_offset, last_offset, stored_at_ms }) = seen else { return Ok(()) };
-        let seen = doc! { "base": base_offset, "last": last_offset, "at": stored_at_ms };
-        let place = format!("incarnations.$[this].seen.{partition}");
+        let Some(seen) = seen else { return Ok(()) };
+        let key = key(&self.topic);
+        let early = doc! { "id": &self.id, format!("seen.{partition}.early"): { "$exists": false } };
+        let filter = doc! { "_id": &key, "incarnations": { "$elemMatch": early } };
+        let set = doc! { "$set": { format!("incarnations.$.seen.{partition}.early"): seen.write() } };
+        self.states.update_one(filter, set).await?;
         let this = vec![doc! { "this.id": &self.id }];
-        let set = doc! { "$set": { place: seen } };
-        self.states.update_one(doc! { "_id": key(&self.topic) }, set).array_filters(this).await?;
+        let set = doc! { "$set": { format!("incarnations.$[this].seen.{partition}.late"): seen.write() } };
+        self.states.update_one(doc! { "_id": key }, set).array_filters(this).await?;
         Ok(())
+    }
+}
+
+impl Seen {
+    fn write(self) -> Document {
+        doc! { "base": self.base_offset, "last": self.last_offset, "at": self.stored_at_ms }
+    }
+
+    fn read(document: &Document) -> Result<Self> {
+        let number = |key: &str| document.get_i64(key).context("a remembered batch is incomplete");
+        Ok(Self { base_offset: number("base")?, last_offset: number("last")?, stored_at_ms: number("at")? })
     }
 }
 
@@ -125,8 +140,11 @@ fn key(topic: &str) -> String {
     format!("cluster|{topic}")
 }
 
-/// The newest incarnation that the log does not contradict. One without a batch is recognized only if it is
-/// the last: nothing was ever seen of it.
+/// The newest incarnation that the log does not contradict. One of which no batch is remembered is recognized
+/// only if it is the last.
+///
+/// # Errors
+/// When the cluster has lost the end of the topic, or does not answer.
 async fn recognize(
     connection: &Connection,
     topic: &str,
@@ -139,39 +157,60 @@ async fn recognize(
         if seen.is_empty() && age > 0 {
             continue;
         }
-        let mut same = true;
-        for (partition, batch) in seen {
+        let (mut is_other, mut lost) = (false, None);
+        for (partition, batches) in seen {
             let partition: u32 = partition.parse()?;
-            let batch = batch.as_document().context("a remembered batch is no document")?;
-            let batch = Seen {
-                base_offset: batch.get_i64("base")?,
-                last_offset: batch.get_i64("last")?,
-                stored_at_ms: batch.get_i64("at")?,
-            };
-            if partition >= partitions || !is_there(connection, topic, partition, batch).await? {
-                same = false;
+            let batches = batches.as_document().context("a remembered batch is no document")?;
+            let (early, late) = (Seen::read(batches.get_document("early")?)?, batches.get_document("late"));
+            let late = late.map_or(Ok(early), Seen::read)?;
+            if partition >= partitions {
+                is_other = true;
                 break;
             }
+            let early = compare(connection, topic, partition, early).await?;
+            let compared = (early, compare(connection, topic, partition, late).await?);
+            is_other |= matches!(compared, (Found::Other | Found::Beyond(_), _) | (_, Found::Other));
+            if let (Found::Same | Found::Removed, Found::Beyond(end)) = compared {
+                lost = Some((partition, end, late.last_offset));
+            }
         }
-        if same {
-            return Ok(Some(id.to_owned()));
+        match lost {
+            _ if is_other => {}
+            None => return Ok(Some(id.to_owned())),
+            Some((partition, end, last)) => bail!(
+                "the cluster has lost the end of partition {partition} of {topic}: it ends at {end}, but records up \
+                 to {last} were there; what is left of it is stored as far as `streampulse status` says, so delete \
+                 the topic, run `streampulse deploy`, and produce again what is missing"
+            ),
         }
     }
     Ok(None)
 }
 
-/// Whether the log holds a batch, or held it: one that retention has removed cannot be told.
-async fn is_there(connection: &Connection, topic: &str, partition: u32, batch: Seen) -> Result<bool> {
+/// What the log holds in the place of a remembered batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// That batch.
+    Same,
+    /// Another one.
+    Other,
+    /// Nothing any more: retention has removed it.
+    Removed,
+    /// Nothing: it ends before, at this offset.
+    Beyond(u64),
+}
+
+async fn compare(connection: &Connection, topic: &str, partition: u32, batch: Seen) -> Result<Found> {
     let bounds = super::bounds(connection, topic, partition, super::TRIES_AT_START_MAX).await?;
     let last = batch.last_offset.cast_unsigned();
     if bounds.end <= last {
-        return Ok(false);
+        return Ok(Found::Beyond(bounds.end));
     }
     if bounds.start > batch.base_offset.cast_unsigned() {
-        return Ok(true);
+        return Ok(Found::Removed);
     }
     let found = look(connection, topic, partition, last).await.map_err(Failure::into_error)?;
-    Ok(found == Some(batch))
+    Ok(if found == Some(batch) { Found::Same } else { Found::Other })
 }
 
 /// The batch that holds an offset.

@@ -15,10 +15,12 @@ use tokio::sync::mpsc;
 use super::connection::{Connection, Failure, Tries};
 use super::fetch::{Fetch, Place, records};
 use crate::retry::backoff;
-use crate::{Bounds, Module, Output};
+use crate::{Bounds, Module, Output, StateLost};
 
 /// Size limit of a response at first. What the SPU gives at once is in memory here, twice at most.
 const RESPONSE_BYTES: u32 = 4 << 20;
+/// The same where a SmartModule keeps state: its outputs are small, and its stream is not opened anew here.
+const STATEFUL_RESPONSE_BYTES: u32 = 64 << 20;
 /// Size limit of a response at most: above what SmartModules make of the largest batch that an SPU stores.
 const RESPONSE_BYTES_MAX: u32 = 512 << 20;
 /// How long a stream may be silent before it is asked whether there is more.
@@ -74,15 +76,20 @@ impl Reader {
 
     async fn read(&mut self, sender: &mpsc::Sender<Result<Vec<Output>>>) -> Result<()> {
         let what = format!("read partition {} of {}", self.partition, self.topic);
-        let (mut bytes_max, mut tries) = (RESPONSE_BYTES, Tries::default());
+        let is_stateful = self.chain.iter().any(|module| module.accumulator.is_some());
+        let bytes_min = if is_stateful { STATEFUL_RESPONSE_BYTES } else { RESPONSE_BYTES };
+        let (mut bytes_max, mut tries) = (bytes_min, Tries::default());
         let (mut stalls, mut breaks, mut reached) = (0, 0, self.next);
         loop {
             let ended = self.read_stream(bytes_max, &what, sender, &mut tries).await;
             if self.next > reached {
-                (reached, stalls, breaks, bytes_max) = (self.next, 0, 0, RESPONSE_BYTES);
+                (reached, stalls, breaks, bytes_max) = (self.next, 0, 0, bytes_min);
             }
             match ended {
                 Reopen::Gone => return Ok(()),
+                Reopen::Failed(Failure::Fatal(error)) => return Err(error),
+                // A new stream would begin with the state of the first one, which is of another place by now.
+                _ if is_stateful && self.started => return Err(StateLost.into()),
                 Reopen::Stalled(why) => {
                     self.check_evicted().await?;
                     tracing::debug!(bytes_max, "{what}: {why}; opening it anew at {}", self.next);
@@ -246,4 +253,33 @@ pub fn evicted(topic: &str, partition: u32, next: u64, start: u64) -> anyhow::Er
          read: they are lost; make the topic's retention longer than this job is ever away",
         start - 1
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use fluvio::FluvioClusterConfig;
+
+    use super::*;
+
+    fn reader(next: u64) -> Reader {
+        let connection = Arc::new(Connection::new(FluvioClusterConfig::new("nowhere:1")));
+        Reader { connection, topic: "t".to_owned(), partition: 0, chain: Vec::new(), next, started: false }
+    }
+
+    #[test]
+    fn only_what_comes_next_is_handed_over() {
+        let output = |base_offset, last_offset| Output { base_offset, last_offset, values: Vec::new() };
+        let (mut reader, mut outputs) = (reader(5), Vec::new());
+        let mut admit = |base, last| reader.admit(output(base, last), &mut outputs).is_ok();
+        assert!(admit(0, 4), "what was read before is left out");
+        assert!(!admit(6, 9), "a gap at the beginning");
+        assert!(admit(3, 9), "the first batch is given whole");
+        assert!(admit(3, 9), "it comes again");
+        assert!(!admit(8, 12), "another batch that overlaps");
+        assert!(!admit(11, 12), "a gap");
+        assert!(admit(10, 12));
+        let handed: Vec<_> = outputs.iter().map(|output| (output.base_offset, output.last_offset)).collect();
+        assert_eq!(handed, [(3, 9), (10, 12)]);
+        assert_eq!(reader.next, 13);
+    }
 }

@@ -92,6 +92,17 @@ fn the_samples_are_valid() {
 }
 
 #[test]
+fn the_configurations_of_the_composition_are_valid() {
+    let files = [
+        include_str!("../../../../containers/connector-events.yaml"),
+        include_str!("../../../../containers/connector-rollups.yaml"),
+        include_str!("../../../../containers/connector-alerts.yaml"),
+    ];
+    let jobs = files.map(|file| parsed(file).job);
+    assert_eq!(jobs, [Job::Events, Job::Rollups, Job::Alerts]);
+}
+
+#[test]
 fn the_connector_file_describes_every_key() {
     let error = ConnectorConfig::parse(
         &small("  job: events", "  job: events\n  x: 1"),
