@@ -147,10 +147,13 @@ fn signal(signal: &str, child: &Child) {
     assert!(sent.expect("kill runs").success());
 }
 
-fn terminate(mut child: Child) {
+/// Ends a connector, which must still be at work.
+fn terminate(case: &Case, (job, copy): (&str, usize), mut child: Child) {
+    let log = || std::fs::read_to_string(case.path().join(format!("{job}-{copy}.log"))).unwrap_or_default();
+    assert!(child.try_wait().expect("a state").is_none(), "it has ended by itself: {}", log());
     signal("-TERM", &child);
     let ended = child.wait().expect("it ends");
-    assert!(ended.success(), "{ended}");
+    assert!(ended.success(), "{ended}: {}", log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +258,9 @@ async fn connectors_that_are_killed_and_doubled_change_no_count() {
     assert!(produce.wait().expect("it ends").success(), "{}", case.errors());
     case.counted(sample.accepted).await;
     sample.check(&case.database).await;
-    children.into_iter().for_each(|(_, child)| terminate(child));
+    for (copy, (job, child)) in children.into_iter().enumerate() {
+        terminate(&case, (job, copy), child);
+    }
     sample.check(&case.database).await;
 }
 
@@ -269,7 +274,8 @@ async fn a_stopped_connector_is_followed_and_does_no_harm_when_it_goes_on() {
     let first = case.connector("events", 0);
     let mut produce = case.start(&format!("produce --file log {}", case.flags()));
     case.stored(4_000).await;
-    let others = [("events", 1), ("rollups", 2), ("alerts", 3)].map(|(job, copy)| case.connector(job, copy));
+    let others = [("events", 1), ("rollups", 2), ("alerts", 3)]
+        .map(|(job, copy)| ((job, copy), case.connector(job, copy)));
     signal("-STOP", &first);
     let reached = case.stored(4_000).await;
     case.stored(reached + 4_000).await;
@@ -277,8 +283,8 @@ async fn a_stopped_connector_is_followed_and_does_no_harm_when_it_goes_on() {
     assert!(produce.wait().expect("it ends").success(), "{}", case.errors());
     case.counted(sample.accepted).await;
     sample.check(&case.database).await;
-    terminate(first);
-    others.into_iter().for_each(terminate);
+    terminate(&case, ("events", 0), first);
+    others.into_iter().for_each(|(job, child)| terminate(&case, job, child));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,20 +20,20 @@ async fn the_next_one_follows_when_a_lease_is_given_back_and_not_before() {
     // Longer than a lease holds without being renewed.
     let longer = Duration::from_millis(LEASE_MS as u64 + 2_000);
     assert!(tokio::time::timeout(longer, &mut waiting).await.is_err(), "it is renewed");
-    assert!(held.is_held().await && held.check().is_ok());
+    assert!(held.is_held().await.expect("an answer") && held.check().is_ok());
     drop(held);
     let begun = Instant::now();
     let next = waiting.await.expect("it was given back");
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert!(next.is_held().await);
+    assert!(next.is_held().await.expect("an answer"));
 
     let again = Lease::acquire(&database, "work", &second).await.expect("the same holder");
     assert!(again.token() > next.token());
-    assert!(!next.is_held().await, "a holder that comes again has one lease");
+    assert!(!next.is_held().await.expect("an answer"), "a holder that comes again has one lease");
     next.lost().await;
     assert!(next.check().is_err());
     drop(next);
-    assert!(again.is_held().await, "giving back what was lost changes nothing");
+    assert!(again.is_held().await.expect("an answer"), "giving back what was lost changes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,5 +53,5 @@ async fn a_dead_process_of_this_machine_is_followed_at_once() {
     let begun = Instant::now();
     let mine = waiting.await.expect("its holder is dead");
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert!(mine.is_held().await && !held.is_held().await);
+    assert!(mine.is_held().await.expect("an answer") && !held.is_held().await.expect("an answer"));
 }

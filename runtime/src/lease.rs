@@ -124,10 +124,24 @@ impl Lease {
         self.token
     }
 
-    /// Whether it is still held, asked of MongoDB; `true` where it does not answer.
-    pub async fn is_held(&self) -> bool {
-        let mine = self.states.find_one(doc! { "_id": &self.key, "token": self.token }).await;
-        mine.is_err() || mine.is_ok_and(|found| found.is_some())
+    /// Whether it is still held, asked of MongoDB for as long as it is away.
+    ///
+    /// # Errors
+    /// When MongoDB refuses.
+    pub async fn is_held(&self) -> Result<bool> {
+        let mut attempt = 0;
+        loop {
+            match self.states.find_one(doc! { "_id": &self.key, "token": self.token }).await {
+                Ok(found) => return Ok(found.is_some()),
+                Err(error) if is_transient(&error) => {
+                    backoff(attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot read the lease of {}", self.name()));
+                }
+            }
+        }
     }
 
     /// An error when somebody else is known to have taken it.

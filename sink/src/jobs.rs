@@ -137,7 +137,7 @@ async fn alone<F: Future<Output = Result<()>>>(
         };
         end();
         // Whatever went wrong without the lease came from a successor that is at work already.
-        if lease.check().is_ok() && lease.is_held().await {
+        if lease.check().is_ok() && lease.is_held().await? {
             return done;
         }
         tracing::warn!("{} was taken over by another process; standing by", lease.name());

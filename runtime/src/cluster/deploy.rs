@@ -167,7 +167,7 @@ impl Admin {
                 let topics = admin.all::<FluvioTopicSpec>().await?;
                 let found = topics.iter().find(|topic| topic.name == spec.name).context("it is gone")?;
                 let count = spec.partitions.saturating_sub(found.spec.replicas().partitions());
-                let add = UpdateTopicAction::AddPartition(AddPartition { count, ..Default::default() });
+                let add = UpdateTopicAction::AddPartition(AddPartition { count });
                 admin.update::<FluvioTopicSpec>(spec.name.clone(), add).await?;
             }
         }
@@ -412,7 +412,8 @@ mod tests {
             writers: Writers::One,
             storage: Storage { retention_s, ..Storage::default() },
         };
-        let step = |wanted: &TopicSpec, found| topic_step(wanted, Some(&fluvio_spec(found))).to_string();
+        let step =
+            |wanted: &TopicSpec, found: &TopicSpec| topic_step(wanted, Some(&fluvio_spec(found))).to_string();
         assert_eq!(step(&spec(2, 60), &spec(2, 60)), "keep     topic t");
         assert_eq!(step(&spec(3, 60), &spec(2, 60)), "upgrade  topic t: 2 partitions become 3");
         assert!(step(&spec(1, 60), &spec(2, 60)).contains("say partitions = 2"));
