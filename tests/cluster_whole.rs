@@ -11,13 +11,15 @@ use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
 
 use crate::cluster::Case;
-use crate::sample::all;
+use crate::sample::{all, millis};
 use crate::support::{database, database_name, mongodb_uri, run, streampulse};
 
 /// Set by `cargo xtask test --cluster`.
 const WHOLE: &str = "STREAMPULSE_CLUSTER_WHOLE";
 /// Collections whose documents must not depend on the runtime.
 const ROLLUPS: [&str; 3] = ["access_rollups_1m", "access_rollups_1h", "access_rollups_1d"];
+/// Collections with estimates of distinct users.
+const USERS: [&str; 3] = ["access_minutes", "access_users_1h", "access_users_1d"];
 /// How much an SPU may grow between the second and the last million of ten, in MiB.
 const GROWTH_MIB_MAX: u64 = 64;
 
@@ -39,6 +41,13 @@ fn write_lines(case: &Case, count: u64, rate: f64, malformed: f64) {
 
 async fn count(database: &Database, collection: &str) -> u64 {
     database.collection::<Document>(collection).count_documents(doc! {}).await.expect("a count")
+}
+
+/// The estimates by window; a window without users holds only lines that are no events.
+async fn users(database: &Database, collection: &str) -> BTreeMap<i64, i64> {
+    let windows = all(database, collection).await.into_iter();
+    let windows = windows.map(|window| (millis(&window), window.get_i64("users").expect("an estimate")));
+    windows.filter(|(_, users)| *users > 0).collect()
 }
 
 /// What of an alert does not depend on when it was found.
@@ -75,6 +84,11 @@ async fn a_million_lines_give_the_same_on_both_runtimes() {
         assert!(found == expected, "{collection}: {} documents, expected {}", found.len(), expected.len());
         println!("verified: {} documents of {collection} are equal field for field", found.len());
     }
+    for collection in USERS {
+        let (found, expected) = (users(&case.database, collection).await, users(&embedded, collection).await);
+        assert!(found == expected, "{collection}: {} windows, expected {}", found.len(), expected.len());
+        println!("verified: {} estimates of distinct users in {collection} are equal", found.len());
+    }
     let (found_alerts, expected_alerts) = (alerts(&case.database).await, alerts(&embedded).await);
     assert!(!expected_alerts.is_empty(), "the limit is too high to compare alerts");
     assert_eq!(found_alerts, expected_alerts);
@@ -85,7 +99,7 @@ async fn a_million_lines_give_the_same_on_both_runtimes() {
         report
     };
     let (found_report, mut expected_report) = (report(&case.name), report(&name));
-    // When an alert was found, and by how many lines a sketch estimates, are the run's own.
+    // When an alert was found is the run's own.
     expected_report["alerts"] = found_report["alerts"].clone();
     assert_eq!(found_report, expected_report);
     println!(

@@ -27,6 +27,9 @@ const TRIES_PER_WARNING: u32 = 10;
 pub enum Failure {
     /// The cluster is away or busy; trying again can help.
     Away(anyhow::Error),
+    /// A SmartModule is not there (an SPU that starts learns of them a moment later) or broke off; trying
+    /// again can help, but not for ever.
+    Module(anyhow::Error),
     /// Trying again cannot help.
     Fatal(anyhow::Error),
 }
@@ -35,7 +38,7 @@ impl Failure {
     /// Either, as an error.
     pub fn into_error(self) -> anyhow::Error {
         match self {
-            Self::Away(error) | Self::Fatal(error) => error,
+            Self::Away(error) | Self::Module(error) | Self::Fatal(error) => error,
         }
     }
 
@@ -43,9 +46,11 @@ impl Failure {
     pub fn of(code: ErrorCode, what: &str) -> Self {
         let error = anyhow!("{what}: {code}");
         match code {
-            ErrorCode::SmartModuleNotFound { name } => Self::Fatal(anyhow!(
+            ErrorCode::SmartModuleNotFound { name } => Self::Module(anyhow!(
                 "{what}: the cluster has no SmartModule {name}; run `streampulse deploy`"
             )),
+            // How an SPU tells of a trap.
+            ErrorCode::Other(text) if text.starts_with("SmartModule err") => Self::Module(error),
             ErrorCode::SmartModuleInvalid { .. }
             | ErrorCode::SmartModuleInvalidExports { .. }
             | ErrorCode::SmartModuleRuntimeError(_)
@@ -76,7 +81,7 @@ impl Tries {
     /// The failure itself when it is fatal.
     pub async fn after(&mut self, failure: Failure, what: &str) -> Result<()> {
         let error = match failure {
-            Failure::Away(error) => error,
+            Failure::Away(error) | Failure::Module(error) => error,
             Failure::Fatal(error) => return Err(error),
         };
         if self.attempt % TRIES_PER_WARNING == 2 {

@@ -29,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 const STALLS_MAX: u32 = 1;
 /// Every how many of them it is said in the log.
 const STALLS_PER_WARNING: u32 = 10;
-/// How often a SmartModule may break off at the same place before it is given up.
+/// How often a SmartModule may be missing or break off at the same place before it is given up: half a minute.
 const BREAKS_MAX: u32 = 20;
 
 /// Reads one partition, and hands its outputs over.
@@ -109,9 +109,8 @@ impl Reader {
                 }
                 Reopen::Failed(failure) => {
                     breaks += 1;
-                    let is_module = matches!(&failure, Failure::Away(error) if error.to_string().contains("SmartModule err"));
-                    if is_module && breaks > BREAKS_MAX {
-                        return Err(failure.into_error().context("a SmartModule breaks off again and again"));
+                    if matches!(failure, Failure::Module(_)) && breaks > BREAKS_MAX {
+                        return Err(failure.into_error());
                     }
                     self.connection.forget(&self.topic, self.partition).await;
                     tries.after(failure, &what).await?;
@@ -240,7 +239,7 @@ impl Reader {
                 Err(evicted(&self.topic, self.partition, self.next, start))
             }
             Ok(_) => Ok(()),
-            Err(Failure::Away(_)) => Ok(()),
+            Err(Failure::Away(_) | Failure::Module(_)) => Ok(()),
             Err(Failure::Fatal(error)) => Err(error).context("cannot ask how far the partition reaches"),
         }
     }
