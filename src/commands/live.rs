@@ -1,5 +1,5 @@
-//! What is seen while `up` runs: one line that keeps itself up to date in a terminal, log lines in a pipe, and
-//! a heartbeat for `status`.
+//! What is seen while `up` runs: one line that keeps itself up to date in a terminal, log lines in a pipe,
+//! and a heartbeat for `status`.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;

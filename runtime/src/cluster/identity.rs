@@ -90,8 +90,8 @@ impl Identity {
         &self.id
     }
 
-    /// Remembers the batch of a partition that ends at `offset`, every now and then, in the background. What is not remembered this
-    /// time is the next time.
+    /// Remembers the batch of a partition that ends at `offset`, every now and then, in the background. What
+    /// is not remembered this time is the next time.
     pub fn witness(self: &Arc<Self>, partition: u32, offset: u64) {
         let Some(last) = offset.checked_sub(1) else { return };
         {
@@ -178,9 +178,9 @@ async fn recognize(
             _ if is_other => {}
             None => return Ok(Some(id.to_owned())),
             Some((partition, end, last)) => bail!(
-                "the cluster has lost the end of partition {partition} of {topic}: it ends at {end}, but records up \
-                 to {last} were there; what is left of it is stored as far as `streampulse status` says, so delete \
-                 the topic, run `streampulse deploy`, and produce again what is missing"
+                "the cluster has lost the end of partition {partition} of {topic}: it ends at {end}, but records \
+                 up to {last} were there; what is left of it is stored as far as `streampulse status` says, so \
+                 delete the topic, run `streampulse deploy`, and produce again what is missing"
             ),
         }
     }

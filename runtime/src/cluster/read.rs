@@ -29,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 const STALLS_MAX: u32 = 1;
 /// Every how many of them it is said in the log.
 const STALLS_PER_WARNING: u32 = 10;
-/// How often a SmartModule may be missing or break off at the same place before it is given up: half a minute.
+/// How often a SmartModule may be missing or break off at one place before it is given up: half a minute.
 const BREAKS_MAX: u32 = 20;
 
 /// Reads one partition, and hands its outputs over.
