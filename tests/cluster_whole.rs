@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
+use runtime::Writers;
+use runtime::cluster::{Address, Cluster};
+use runtime::lease::Holder;
 use serde_json::Value;
 
 use crate::cluster::Case;
@@ -151,21 +154,13 @@ async fn lines_that_retention_removed_unread_are_named() {
     let file = case.path().join("log").to_string_lossy().into_owned();
     case.fluvio.fluvio(&["produce", "access-logs", "--file", &file]);
     let until = Instant::now() + Duration::from_secs(180);
-    loop {
-        let listed = case.fluvio.fluvio(&["partition", "list", "-O", "json"]);
-        let listed: Value = serde_json::from_str(&listed).expect("JSON");
-        let of_logs = listed.as_array().expect("partitions").iter();
-        let base = of_logs
-            .filter(|partition| {
-                partition["name"].as_str().is_some_and(|name| name.starts_with("access-logs"))
-            })
-            .map(|partition| partition["status"]["base_offset"].as_i64().unwrap_or(0))
-            .max();
-        if base.is_some_and(|base| base > 10) {
-            break;
-        }
-        assert!(Instant::now() < until, "retention removes nothing: {listed}");
-        std::thread::sleep(Duration::from_millis(500));
+    // `fluvio partition list` goes on to show a base of 0.
+    let address = Address { endpoint: Some(case.fluvio.endpoint()), profile: None };
+    let cluster = Cluster::connect(&address, case.database.clone(), Holder::this_process()).await;
+    let topic = cluster.expect("a cluster").existing("access-logs", Writers::One).await.expect("a topic");
+    while topic.state().await.expect("a state").partitions[0].start <= 10 {
+        assert!(Instant::now() < until, "retention removes nothing");
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     case.write("none", "");
     let args = format!("up --file none --until-drained {}", case.flags());

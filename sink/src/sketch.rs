@@ -48,8 +48,8 @@ impl Sketches {
             |sketch: &HllSketch| Binary { subtype: BinarySubtype::Generic, bytes: sketch.serialize() };
         let touched = windows.iter().map(|window| {
             let sketch = &self.cached[window];
-            // The estimate that depends on the registers alone, so that the same users give the same number in
-            // whatever order and batches they came. It is a count far below 2^53.
+            // The estimate that depends on the registers alone, so that the same users give the same number
+            // in whatever order and batches they came. It is a count far below 2^53.
             (*window, (sketch.composite_estimate().round() as i64, bytes(sketch)))
         });
         let touched = touched.collect();

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that can be tested on this machine, with one plain closing line that sums
-//! up all test programs. What was left out is said loudly and counted as skipped. With `--cluster` it runs the
-//! whole cluster suite instead, and writes down what it ran.
+//! up all test programs. What was left out is said loudly and counted as skipped. With `--cluster` it runs
+//! the whole cluster suite instead, and writes down what it ran.
 
 use std::env;
 use std::fmt;

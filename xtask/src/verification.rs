@@ -45,8 +45,9 @@ fn versions(fluvio: &Path, mongod: &Path) -> Vec<(&'static str, String)> {
 fn text(versions: &[(&str, String)], lines: &[String], summary: &str) -> String {
     let mut text = String::from(
         "# What was verified on a Fluvio cluster\n\n\
-         Written by `cargo xtask test --cluster`; do not edit. Each test starts a cluster of its own from the\n\
-         Fluvio that is installed (its SC and SPUs are killed in some of them), and a MongoDB of its own.\n\n",
+         Written by `cargo xtask test --cluster`; do not edit. Each test starts a cluster of its own from\n\
+         the Fluvio that is installed (its SC and SPUs are killed in some of them), and all use one MongoDB\n\
+         of the suite's own.\n\n",
     );
     for (name, version) in versions {
         text.push_str(&format!("- {name}: {version}\n"));

@@ -178,9 +178,10 @@ async fn recognize(
             _ if is_other => {}
             None => return Ok(Some(id.to_owned())),
             Some((partition, end, last)) => bail!(
-                "the cluster has lost the end of partition {partition} of {topic}: it ends at {end}, but records \
-                 up to {last} were there; what is left of it is stored as far as `streampulse status` says, so \
-                 delete the topic, run `streampulse deploy`, and produce again what is missing"
+                "the cluster has lost the end of partition {partition} of {topic}: it ends at {end}, but \
+                 records up to {last} were there; what is left is stored as far as `streampulse status` \
+                 says: save the rest, delete the topic, run `streampulse deploy`, and produce again what is \
+                 missing (docs/fluvio.md, section 6)"
             ),
         }
     }
