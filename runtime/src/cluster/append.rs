@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use fluvio::Compression as Codec;
@@ -33,7 +33,7 @@ use crate::{Batch, Compression, TopicSpec, Writers};
 
 /// How long the leader may wait for the other replicas of a partition before it says so.
 const REPLICATED_WITHIN: Duration = Duration::from_secs(10);
-/// How long a tail must be silent to count as read to its end.
+/// How long a tail must be silent to count as read to its end, and how long a batch may be under way.
 const TAIL_SILENCE: Duration = Duration::from_secs(2);
 /// Size limit of a response while only headers are looked at.
 const TAIL_BYTES: u32 = 1 << 20;
@@ -311,15 +311,26 @@ impl Appender {
         let place = Place { topic: &self.topic, partition };
         let isolation = Isolation::ReadUncommitted;
         let mut fetch = Fetch::open(&self.connection, place, from, isolation, TAIL_BYTES, &[]).await?;
+        let began = Instant::now();
+        let mut until = None;
         loop {
             // The leader answers at once while there is more.
             let Ok(batches) = tokio::time::timeout(TAIL_SILENCE, fetch.next()).await else { return Ok(None) };
+            let batches = batches?;
             let is_it = |batch: &&FluvioBatch<RawRecords>| {
                 batch.header.producer_id == mark.producer && batch.header.first_sequence == mark.sequence
             };
-            if let Some(found) = batches?.iter().find(is_it) {
+            if let Some(found) = batches.iter().find(is_it) {
                 let base = found.base_offset.cast_unsigned();
                 return Ok(Some((base, found.get_last_offset().cast_unsigned() + 1)));
+            }
+            // Where others go on appending it is never silent; what comes now is not the batch any more.
+            if until.is_none() && began.elapsed() >= TAIL_SILENCE {
+                until = Some(self.connection.bounds(&self.topic, partition).await?.end);
+            }
+            let reached = batches.last().map_or(from, |batch| batch.get_last_offset().cast_unsigned() + 1);
+            if until.is_some_and(|until| reached >= until) {
+                return Ok(None);
             }
         }
     }
