@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use runtime::TopicState;
 
 use crate::schema::STATE;
-use crate::{Logs, Sink, events};
+use crate::{Logs, Sink, alerts, events, rollups};
 
 /// Key of heartbeats in `pipeline_state`.
 pub const PREFIX: &str = "heartbeat|";
@@ -30,11 +30,14 @@ impl Heart {
     /// # Errors
     /// When a topic cannot be reached.
     pub async fn beat(&self, sink: &Sink, logs: Option<&Logs>, ended: bool) -> Result<()> {
-        let running = sink.progress.running();
+        let mut running: Vec<_> = sink.progress.running().into_iter().collect();
         if running.is_empty() {
             return Ok(());
         }
-        let rollups = sink.rollups.state().await?;
+        // In the order in which lines pass them.
+        let order = [events::JOB, rollups::JOB, alerts::JOB];
+        running.sort_by_key(|(job, partition)| (order.iter().position(|known| known == job), *partition));
+        let counts = sink.rollups.state().await?;
         let logs_state = match logs {
             Some(logs) => Some(logs.topic.state().await?),
             None => None,
@@ -42,7 +45,7 @@ impl Heart {
         let jobs = running.into_iter().filter_map(|(job, partition)| {
             let (topic, state): (_, &TopicState) = match job {
                 events::JOB => ("access-logs", logs_state.as_ref()?),
-                _ => ("access-rollups", &rollups),
+                _ => ("access-rollups", &counts),
             };
             let end = state.partitions.get(partition as usize)?.end;
             Some(doc! {
