@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fluvio::Fluvio;
-use crate::sample::Sample;
+use crate::sample::{Sample, all};
 use crate::support::{database, database_name, mongodb_uri, run, streampulse};
 
 /// Longest time that anything in these tests may take.
@@ -194,6 +194,32 @@ async fn every_line_counts_once_and_a_topic_made_anew_has_new_lines() {
     }
     assert_eq!(case.up()["read"], 20_500, "a topic made anew has nothing of the file");
     sample.clone().and(sample).check(&case.database).await;
+}
+
+/// A run that is over before anything happens in the background.
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_made_anew_after_a_short_run_are_other_ones() {
+    let Some(case) = Case::new("shortrun", 1).await else { return };
+    let sample = Sample::valid(50, 10);
+    case.write("log", sample.file());
+    for expected in [sample.clone(), sample.clone().and(sample)] {
+        assert_eq!(case.up()["read"], 50);
+        expected.check(&case.database).await;
+        let states = all(&case.database, "pipeline_state").await;
+        for topic in ["access-logs", "access-rollups"] {
+            let key = format!("cluster|{topic}");
+            let state =
+                states.iter().find(|state| state.get_str("_id").is_ok_and(|id| id == key)).expect("a topic");
+            let incarnations = state.get_array("incarnations").expect("incarnations");
+            let seen = |incarnation: &mongodb::bson::Bson| {
+                incarnation
+                    .as_document()
+                    .is_some_and(|i| i.get_document("seen").is_ok_and(|seen| !seen.is_empty()))
+            };
+            assert!(incarnations.iter().all(seen), "no batch of {topic} is remembered");
+            case.fluvio.fluvio(&["topic", "delete", topic]);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,7 +110,11 @@ impl Appender {
             let encode = |batch: &Batch| Ok((batch.partition, self.encode(batch, stored_at_ms, None)?));
             let encoded = batches.iter().map(encode).collect::<Result<Vec<_>>>()?;
             let stored = encoded.iter().map(|(partition, batch)| self.store(*partition, batch, None));
-            return try_join_all(stored).await.map(|_| ());
+            let bases = try_join_all(stored).await?;
+            for ((partition, batch), base) in encoded.iter().zip(bases) {
+                self.identity.witness(*partition, base + batch.records_len() as u64).await;
+            }
+            return Ok(());
         }
         let mut held = self.producer.lock().await;
         // Taken out meanwhile: whoever gives up in the middle leaves what is in doubt to the ledger.
@@ -183,7 +187,7 @@ impl Appender {
         for ((partition, _, _, batch), base) in encoded.iter().zip(bases) {
             let end = base + batch.records_len() as u64;
             producer.ends.insert(*partition, end);
-            self.identity.witness(*partition, end);
+            self.identity.witness(*partition, end).await;
         }
         Ok(())
     }

@@ -90,23 +90,29 @@ impl Identity {
         &self.id
     }
 
-    /// Remembers the batch of a partition that ends at `offset`, every now and then, in the background. What
-    /// is not remembered this time is the next time.
-    pub fn witness(self: &Arc<Self>, partition: u32, offset: u64) {
+    /// Remembers the batch of a partition that ends at `offset`: the first one before it returns, so that no
+    /// checkpoint is ahead of what is remembered, later ones every now and then, in the background. What is
+    /// not remembered this time is the next time.
+    pub async fn witness(self: &Arc<Self>, partition: u32, offset: u64) {
         let Some(last) = offset.checked_sub(1) else { return };
-        {
+        let is_first = {
             let mut witnessed = self.witnessed.lock().expect("no holder of this lock panics");
             if witnessed.get(&partition).is_some_and(|at| at.elapsed() < WITNESS_EVERY) {
                 return;
             }
-            witnessed.insert(partition, Instant::now());
-        }
+            witnessed.insert(partition, Instant::now()).is_none()
+        };
         let this = self.clone();
-        tokio::spawn(async move {
+        let remembering = async move {
             if let Err(error) = this.remember(partition, last).await {
                 tracing::debug!("cannot remember a batch of {}: {error:#}", this.topic);
             }
-        });
+        };
+        if is_first {
+            remembering.await;
+        } else {
+            tokio::spawn(remembering);
+        }
     }
 
     async fn remember(&self, partition: u32, offset: u64) -> Result<()> {

@@ -206,7 +206,7 @@ impl Topic for ClusterTopic {
     }
 
     async fn trim(&self, partition: u32, offset: u64) -> Result<()> {
-        self.identity.witness(partition, offset);
+        self.identity.witness(partition, offset).await;
         Ok(())
     }
 }
