@@ -119,7 +119,8 @@ impl Case {
         }
     }
 
-    /// Starts the job `job` as a connector; `copy` tells copies of it apart.
+    /// Starts the job `job` as a connector; `copy` tells copies of it apart. Each has files of its own:
+    /// one that is written anew can be empty when another copy reads it.
     fn connector(&self, job: &str, copy: usize) -> Child {
         let topic = if job == "events" { "access-logs" } else { "access-rollups" };
         let config = format!(
@@ -129,10 +130,11 @@ impl Case {
             self.name,
             self.fluvio.endpoint()
         );
-        self.write(&format!("{job}.yaml"), config);
-        self.write("secrets", format!("MONGODB_URI={}\n", mongodb_uri()));
-        let mut command = self.command(&format!("connector --config {job}.yaml --secrets secrets"));
-        let log = std::fs::File::create(self.path().join(format!("{job}-{copy}.log"))).expect("a file");
+        let name = format!("{job}-{copy}");
+        self.write(&format!("{name}.yaml"), config);
+        self.write(&format!("{name}.secrets"), format!("MONGODB_URI={}\n", mongodb_uri()));
+        let mut command = self.command(&format!("connector --config {name}.yaml --secrets {name}.secrets"));
+        let log = std::fs::File::create(self.path().join(format!("{name}.log"))).expect("a file");
         command.stdout(Stdio::null()).stderr(log).spawn().expect("the connector starts")
     }
 }
