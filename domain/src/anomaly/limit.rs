@@ -69,13 +69,20 @@ impl Minutes {
             if n <= limit {
                 continue;
             }
+            let opened = alert.is_none();
             let alert = alert.unwrap_or_else(|| Alert {
-                incident: self.incident(minute),
+                incident: minute
+                    .checked_sub(1)
+                    .and_then(|before| self.by_minute.get(&before)?.alert)
+                    .map_or(minute, |before| before.incident),
                 opened_at_ms: now_ms,
                 closed_at_ms: closed.then_some(now_ms),
             });
             self.by_minute.insert(minute, Minute { n, closed, alert: Some(alert) });
             changes.alerts.insert(minute, (n, alert));
+            if opened {
+                self.join(minute, alert.incident, changes);
+            }
         }
         while self.by_minute.len() > MINUTES_MAX {
             self.drop_first(now_ms, changes);
@@ -114,12 +121,17 @@ impl Minutes {
         }
     }
 
-    /// The incident of an adjacent minute that alerts, or a new one that begins with this minute.
-    fn incident(&self, minute: u32) -> u32 {
-        let of = |minute: u32| {
-            self.by_minute.get(&minute).and_then(|state| state.alert).map(|alert| alert.incident)
-        };
-        of(minute.wrapping_sub(1)).or_else(|| of(minute + 1)).unwrap_or(minute)
+    /// Takes the alerts right after `minute` into its incident. So an incident is named after the first
+    /// minute of its run in whatever order the minutes passed the limit.
+    fn join(&mut self, minute: u32, incident: u32, changes: &mut Changes) {
+        for (expected, (&next, state)) in (minute + 1..).zip(self.by_minute.range_mut(minute + 1..)) {
+            let Some(alert) = &mut state.alert else { break };
+            if next != expected || alert.incident == incident {
+                break;
+            }
+            alert.incident = incident;
+            changes.alerts.insert(next, (state.n, *alert));
+        }
     }
 }
 

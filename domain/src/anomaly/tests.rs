@@ -99,12 +99,14 @@ fn an_alert_opens_when_the_limit_is_passed_and_closes_with_its_minute() {
 }
 
 #[test]
-fn adjacent_minutes_share_an_incident() {
+fn adjacent_minutes_share_an_incident_named_after_the_first_in_whatever_order_they_open() {
     let mut log = Log::new(10);
     assert_eq!(log.count(0, M + 1, 11), ["+1 12:06Z 11 open"]);
-    assert_eq!(log.count(0, M, 11), ["+0 12:06Z 11 open"]);
+    assert_eq!(log.count(0, M, 11), ["+0 12:05Z 11 open", "+1 12:05Z 11 open"]);
     assert_eq!(log.count(0, M + 3, 11), ["+3 12:08Z 11 open"]);
-    assert_eq!(log.count(0, M + 2, 11), ["+2 12:06Z 11 open"]);
+    assert_eq!(log.count(0, M + 4, 11), ["+4 12:08Z 11 open"]);
+    assert_eq!(log.count(0, M + 2, 11), ["+2 12:05Z 11 open", "+3 12:05Z 11 open", "+4 12:05Z 11 open"]);
+    assert_eq!(log.count(0, M + 6, 11), ["+6 12:11Z 11 open"], "a minute without an alert lies between");
 }
 
 #[test]
