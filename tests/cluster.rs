@@ -224,6 +224,27 @@ async fn topics_made_anew_after_a_short_run_are_other_ones() {
     }
 }
 
+/// What job events had handed on, and nobody had counted yet, is handed on again.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_count_is_lost_with_a_deleted_rollups_topic() {
+    let Some(case) = Case::new("rollupsgone", 2).await else { return };
+    let sample = Sample::valid(20_000, 11);
+    case.write("log", sample.file());
+    assert_eq!(case.up()["read"], 20_000);
+    let sample = sample.and(Sample::valid(30_000, 12));
+    case.write("log", sample.file());
+    let events = case.connector("events", 0);
+    let mut produce = case.start(&format!("produce --file log {}", case.flags()));
+    assert!(produce.wait().expect("it ends").success(), "{}", case.errors());
+    case.stored(sample.accepted as u64).await;
+    terminate(&case, ("events", 0), events);
+    case.fluvio.fluvio(&["topic", "delete", "access-rollups"]);
+    case.up();
+    sample.check(&case.database).await;
+    case.up();
+    sample.check(&case.database).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_a_foreign_producer_is_read_whole() {
     let Some(case) = Case::new("backlog", 1).await else { return };

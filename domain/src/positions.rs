@@ -18,7 +18,7 @@ pub enum Admission {
 }
 
 /// How far a source has been applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
     /// Offset of the first line that is not applied.
     pub next_offset: u64,

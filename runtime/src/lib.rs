@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod contract;
 pub mod embedded;
 pub mod lease;
+mod mark;
 pub mod retry;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 
 pub use cluster::Cluster;
 pub use embedded::Embedded;
+pub use mark::ModuleMark;
 
 /// Where topics live.
 #[async_trait]

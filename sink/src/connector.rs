@@ -79,6 +79,7 @@ pub async fn run(config: &Path, secrets: Option<&Path>, stop: impl Future<Output
         tracing::debug!("no last heartbeat: the cluster is away");
     }
     jobs.stop().await;
+    tracing::info!(name = config.name, "the connector has ended");
     ended
 }
 

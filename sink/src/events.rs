@@ -4,7 +4,8 @@
 //! # Delivery
 //! Insert, forward, checkpoint, in this order. After a crash the lines since the checkpoint come again: the
 //! ids stored meanwhile are looked up and skipped, and counts that were forwarded twice are known downstream
-//! by their place in the log.
+//! by their place in the log. When `access-rollups` was created anew, the counts that nobody had taken out of
+//! the old one are missing: then everything from there on is read, and forwarded, again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -23,7 +24,7 @@ use runtime::{Batch, BatchStream, Output, Record};
 use crate::checkpoint::Checkpoint;
 use crate::schema::{EVENTS, REJECTS};
 use crate::write::{insert, insert_commands};
-use crate::{Logs, Sink, fatal, module, now_ms, signed};
+use crate::{Logs, Sink, fatal, module, now_ms, rollups, signed};
 
 /// The job's name.
 pub const JOB: &str = "events";
@@ -109,8 +110,12 @@ struct Partition<'a> {
     params: BTreeMap<String, String>,
     /// Up to which offset; from there on the configured ones hold.
     params_until: Option<u64>,
-    /// Ids from the checkpoint on that an earlier run has stored.
+    /// Lines before this offset are stored.
+    stored_until: u64,
+    /// Ids from there on that an earlier run has stored.
     stored: HashSet<i64>,
+    /// The incarnation of `access-rollups` that the counts go to.
+    rollups_id: String,
 }
 
 impl<'a> Partition<'a> {
@@ -136,6 +141,29 @@ impl<'a> Partition<'a> {
         );
         let source = source(logs, partition)?;
         let stored = stored_ids(sink, source, next).await?;
+        let saved = next;
+        let rollups_id = sink.rollups.state().await?.id;
+        let next = match document.get_str("rollups") {
+            Ok(before) if before != rollups_id => {
+                next.min(rollups::applied(&sink.database, source).await?.unwrap_or(0))
+            }
+            _ => next,
+        };
+        if next < saved {
+            ensure!(
+                next >= bounds.start,
+                "the counts of lines {next} to {} of partition {partition} were in an access-rollups that is gone, and \
+                 lines before {} are gone too: these counts are lost",
+                saved - 1,
+                bounds.start
+            );
+            tracing::warn!(
+                partition,
+                from = next,
+                until = saved,
+                "access-rollups was created anew: counting again what nobody had read from the old one"
+            );
+        }
         let configured = sink.params.filter_map.clone();
         let before = params(&document);
         // What was stored but not read is read with the settings that held when it came in.
@@ -153,9 +181,21 @@ impl<'a> Partition<'a> {
         let progress = &sink.progress;
         progress.events_next[partition as usize].store(next, Ordering::Release);
         progress.events_checkpoint[partition as usize].store(next, Ordering::Release);
-        let (saved, saved_at) = (next, Instant::now());
-        let mut this =
-            Self { sink, logs, source, checkpoint, next, saved, saved_at, params, params_until, stored };
+        let saved_at = Instant::now();
+        let mut this = Self {
+            sink,
+            logs,
+            source,
+            checkpoint,
+            next,
+            saved,
+            saved_at,
+            params,
+            params_until,
+            stored_until: saved,
+            stored,
+            rollups_id,
+        };
         this.save(false).await?;
         Ok(this)
     }
@@ -268,7 +308,10 @@ impl<'a> Partition<'a> {
 
     async fn insert(&mut self, frames: &[EventsFrame<'_>]) -> Result<()> {
         let Sink { database, progress, .. } = self.sink;
-        let new = |document: &&[u8]| self.stored.is_empty() || !self.stored.contains(&id(document));
+        let all_new = self.next >= self.stored_until && self.stored.is_empty();
+        let first_new = EventId::new(0, self.source, self.stored_until).map_or(0, EventId::get);
+        let is_stored = |id| id < first_new || self.stored.contains(&id);
+        let new = |document: &&[u8]| all_new || !is_stored(id(document));
         let events = frames.iter().flat_map(|frame| documents(frame.documents)).filter(new);
         let rejects = frames.iter().flat_map(|frame| documents(frame.rejects)).filter(new);
         let (events, rejects) = (insert_commands(EVENTS, events)?, insert_commands(REJECTS, rejects)?);
@@ -289,7 +332,8 @@ impl<'a> Partition<'a> {
     async fn save(&mut self, trim: bool) -> Result<()> {
         let params: Document =
             self.params.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-        let fields = doc! { "params": params, "at": mongodb::bson::DateTime::now() };
+        let now = mongodb::bson::DateTime::now();
+        let fields = doc! { "params": params, "rollups": &self.rollups_id, "at": now };
         self.checkpoint.commit(&self.sink.progress, (self.saved, self.next), fields, &[]).await?;
         self.saved = self.next;
         self.saved_at = Instant::now();

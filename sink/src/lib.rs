@@ -17,6 +17,7 @@ pub mod connector;
 pub mod events;
 pub mod heartbeat;
 pub mod jobs;
+pub mod logging;
 pub mod progress;
 pub mod reach;
 pub mod rollups;

@@ -15,18 +15,22 @@ use domain::event_id::Source;
 use domain::positions::Position;
 use domain::wire::{self, Cell, Delta, DeltaFrame, Kind};
 use domain::{Admission, MINUTE_MS, Positions};
+use futures_util::TryStreamExt;
+use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 use runtime::{BatchStream, Output};
 use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
-use crate::schema::{Level, MINUTES};
+use crate::schema::{Level, MINUTES, STATE};
 use crate::sketch::{SketchError, Sketches, Window, date};
 use crate::write::Retry;
 use crate::{Progress, Sink, signed};
 
 /// The job's name.
 pub const JOB: &str = "rollups";
+/// What the ids of its checkpoints begin with; the topic's id follows.
+const CHECKPOINT: &str = "rollups|access-rollups";
 /// Longest time that counts are gathered.
 const GATHER_MAX: Duration = Duration::from_secs(1);
 /// Cells from which on no more are gathered.
@@ -44,9 +48,10 @@ pub async fn run(sink: &Sink) -> Result<()> {
     let state = sink.rollups.state().await?;
     let bounds = *state.partitions.first().context("access-rollups has no partition")?;
     let (checkpoint, document) =
-        Checkpoint::load(&sink.database, "rollups|access-rollups", &state.id, 0, bounds.start).await?;
+        Checkpoint::load(&sink.database, CHECKPOINT, &state.id, 0, bounds.start).await?;
     let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
-    let positions = read_positions(&document)?;
+    // What was applied from an earlier incarnation of the topic still is.
+    let positions = all_positions(&sink.database).await?;
     sink.progress.rollups_next.store(next, Ordering::Release);
     sink.progress.rollups_checkpoint.store(next, Ordering::Release);
     let stream = sink.rollups.open(0, next, Vec::new()).await?;
@@ -285,6 +290,29 @@ fn rollup_id(country: &[u8; 2], window: u32, city: &str) -> String {
 
 fn country_text(country: &[u8; 2]) -> &str {
     domain::normalize::country_text(country)
+}
+
+/// The offset of the first line of `source` whose counts are not applied; `None` when none ever were.
+///
+/// # Errors
+/// When MongoDB refuses.
+pub(crate) async fn applied(database: &Database, source: Source) -> Result<Option<u64>> {
+    Ok(all_positions(database).await?.0.get(&source).map(|position| position.next_offset))
+}
+
+/// How far each source has been applied, from whichever incarnation of `access-rollups`.
+async fn all_positions(database: &Database) -> Result<Positions> {
+    const READ: &str = "cannot read pipeline_state";
+    let mut all = Positions::default();
+    let ids = doc! { "_id": { "$gte": format!("{CHECKPOINT}|"), "$lt": format!("{CHECKPOINT}}}") } };
+    let mut checkpoints = database.collection::<Document>(STATE).find(ids).await.context(READ)?;
+    while let Some(checkpoint) = checkpoints.try_next().await.context(READ)? {
+        for (source, position) in read_positions(&checkpoint)?.0 {
+            let furthest = all.0.entry(source).or_default();
+            *furthest = position.max(*furthest);
+        }
+    }
+    Ok(all)
 }
 
 fn write_positions(positions: &Positions) -> Vec<Document> {

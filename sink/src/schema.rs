@@ -61,6 +61,15 @@ impl Level {
         }
     }
 
+    /// The next smaller size.
+    pub fn finer(self) -> Option<Self> {
+        match self {
+            Self::Minute => None,
+            Self::Hour => Some(Self::Minute),
+            Self::Day => Some(Self::Hour),
+        }
+    }
+
     /// The start of the window that a minute lies in, in minutes since 1970.
     pub fn window(self, minute: u32) -> u32 {
         minute - minute % self.size_minutes()

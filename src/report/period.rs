@@ -2,6 +2,7 @@
 //! fit, hours at the ragged edges, minutes at what is left. Pure.
 
 use chrono::{DateTime, Utc};
+use sink::schema::Level;
 
 /// Whole minutes since the Unix epoch, `from` inclusive, `to` exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,50 +15,6 @@ impl Span {
     /// How many minutes the span holds, 0 when it ends before it begins.
     pub fn minutes(self) -> u64 {
         u64::try_from(self.to.saturating_sub(self.from)).unwrap_or(0)
-    }
-}
-
-/// The window sizes that the rollups are kept in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Level {
-    Minute,
-    Hour,
-    Day,
-}
-
-impl Level {
-    pub fn window_minutes(self) -> i64 {
-        match self {
-            Self::Minute => 1,
-            Self::Hour => 60,
-            Self::Day => 24 * 60,
-        }
-    }
-
-    /// The collection of counts per (window, country, city).
-    pub fn rollups(self) -> &'static str {
-        match self {
-            Self::Minute => "access_rollups_1m",
-            Self::Hour => "access_rollups_1h",
-            Self::Day => "access_rollups_1d",
-        }
-    }
-
-    /// The collection whose field `users` estimates the distinct users of a window.
-    pub fn users(self) -> &'static str {
-        match self {
-            Self::Minute => "access_minutes",
-            Self::Hour => "access_users_1h",
-            Self::Day => "access_users_1d",
-        }
-    }
-
-    fn finer(self) -> Option<Self> {
-        match self {
-            Self::Minute => None,
-            Self::Hour => Some(Self::Minute),
-            Self::Day => Some(Self::Hour),
-        }
     }
 }
 
@@ -82,7 +39,7 @@ fn cover_from(level: Level, span: Span, pieces: &mut Vec<Piece>) {
     if span.minutes() == 0 {
         return;
     }
-    let size = level.window_minutes();
+    let size = i64::from(level.size_minutes());
     let whole = Span { from: -(-span.from).div_euclid(size) * size, to: span.to.div_euclid(size) * size };
     match level.finer() {
         Some(finer) if whole.minutes() == 0 => cover_from(finer, span, pieces),
@@ -156,7 +113,7 @@ mod tests {
                 let pieces = cover(Span { from, to });
                 let mut at = from;
                 for piece in &pieces {
-                    let size = piece.level.window_minutes();
+                    let size = i64::from(piece.level.size_minutes());
                     assert_eq!(piece.span.from, at);
                     assert_eq!((piece.span.from.rem_euclid(size), piece.span.to.rem_euclid(size)), (0, 0));
                     at = piece.span.to;

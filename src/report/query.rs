@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use mongodb::Database;
 use mongodb::bson::{self, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use serde_json::Number;
+use sink::schema::Level;
 
 use super::answers::{Cities, Collected, from_minute, to_minute};
 use super::peaks::MinuteCount;
-use super::period::{Level, Span, cover, minute_floor};
+use super::period::{Span, cover, minute_floor};
 use super::rollups::{Country, cells, cities, country_minutes, zones};
 use super::{ALERTS_LISTED_MAX, Alert, MINUTES_READ_MAX, ReportSpec, USERS_DAYS_LISTED_MAX, UsersEstimate};
 
@@ -163,7 +164,7 @@ async fn users_estimate(db: &Database, span: Span) -> anyhow::Result<Option<User
 
 /// The users of every UTC day that the period touches, oldest first.
 async fn users_by_day(db: &Database, span: Span) -> anyhow::Result<Vec<(DateTime<Utc>, u64)>> {
-    let size = Level::Day.window_minutes();
+    let size = i64::from(Level::Day.size_minutes());
     let touched = Span { from: span.from.div_euclid(size) * size, to: span.to };
     let mut cursor = db
         .collection::<RawDocumentBuf>(Level::Day.users())

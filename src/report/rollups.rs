@@ -5,11 +5,12 @@
 use anyhow::Context;
 use mongodb::Database;
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+use sink::schema::Level;
 
 use super::CITIES_LISTED_MAX;
 use super::answers::{CellCount, Cities, CityCount};
 use super::peaks::MinuteCount;
-use super::period::{Level, Piece, Span, cover};
+use super::period::{Piece, Span, cover};
 use super::query::{MINUTES_BATCH, count, push_minute, within};
 
 /// The rollups' `_id` begins with one of at most this many zones.

@@ -1,12 +1,10 @@
 //! The program `mongodb-sink`: one job of streampulse as a connector that Fluvio's tools deploy.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use sink::connector;
-use tracing_subscriber::EnvFilter;
 
 /// Exit code of an error.
 const EXIT_ERROR: u8 = 2;
@@ -28,14 +26,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let Cli { config, secrets } = Cli::parse();
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sink=info,runtime=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    sink::logging::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

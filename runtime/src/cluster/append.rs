@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use fluvio::Compression as Codec;
 use fluvio_protocol::link::ErrorCode;
 use fluvio_protocol::record::{Batch as FluvioBatch, RawRecords, Record as FluvioRecord, RecordSet};
@@ -47,6 +47,8 @@ pub struct Appender {
     writers: Writers,
     codec: Codec,
     identity: Arc<Identity>,
+    /// Where the next batch of a partition will lie, or before.
+    ends: std::sync::Mutex<BTreeMap<u32, u64>>,
     /// `None` until something is appended, and while it is.
     producer: Mutex<Option<Producer>>,
 }
@@ -58,8 +60,6 @@ struct Producer {
     /// What this holding of the lease marks its batches with.
     id: i64,
     sequence: i32,
-    /// Where the next batch of a partition will lie, or before.
-    ends: BTreeMap<u32, u64>,
 }
 
 /// What tells a batch in the log: the producer's number and the batch's.
@@ -97,6 +97,7 @@ impl Appender {
             writers: spec.writers,
             codec,
             identity,
+            ends: std::sync::Mutex::default(),
             producer: Mutex::new(None),
         }
     }
@@ -152,7 +153,7 @@ impl Appender {
         }
         let id =
             i64::from_le_bytes(*uuid::Uuid::new_v4().as_bytes().first_chunk().expect("16 bytes")) & i64::MAX;
-        Ok(Producer { lease, ledger, id, sequence: 0, ends: BTreeMap::new() })
+        Ok(Producer { lease, ledger, id, sequence: 0 })
     }
 
     async fn append_alone(
@@ -171,8 +172,8 @@ impl Appender {
             let partition = batch.partition;
             producer.sequence = producer.sequence.checked_add(1).context("2^31 batches; start again")?;
             let mark = Mark { producer: producer.id, sequence: producer.sequence };
-            let from = match producer.ends.get(&partition) {
-                Some(end) => *end,
+            let from = match self.known_end(partition) {
+                Some(end) => end,
                 None => self.bounds(partition).await?.end,
             };
             encoded.push((partition, from, mark, self.encode(&batch, stored_at_ms, Some(mark))?));
@@ -185,9 +186,7 @@ impl Appender {
         let bases = try_join_all(stored).await?;
         pending.into_iter().for_each(|pending| producer.ledger.confirm(pending.note));
         for ((partition, _, _, batch), base) in encoded.iter().zip(bases) {
-            let end = base + batch.records_len() as u64;
-            producer.ends.insert(*partition, end);
-            self.identity.witness(*partition, end).await;
+            self.identity.witness(*partition, base + batch.records_len() as u64).await;
         }
         Ok(())
     }
@@ -217,9 +216,41 @@ impl Appender {
         encoded.try_into().context("cannot encode a batch")
     }
 
-    /// Stores one batch, as often as it takes. Gives the offset of its first record. With a mark, and where
-    /// to look for it, it is stored once.
+    fn known_end(&self, partition: u32) -> Option<u64> {
+        self.ends.lock().expect("no holder of this lock panics").get(&partition).copied()
+    }
+
+    /// Stores one batch. Gives the offset of its first record. With a mark, and where to look for it, it is
+    /// stored once.
+    ///
+    /// # Errors
+    /// When the log ends before what it is known to have held, and when trying again cannot help.
     async fn store(
+        &self,
+        partition: u32,
+        batch: &FluvioBatch<RawRecords>,
+        mark: Option<(Mark, u64)>,
+    ) -> Result<u64> {
+        let before = self.known_end(partition);
+        let base = self.try_to_store(partition, batch, mark).await?;
+        if let Some(end) = before
+            && base < end
+        {
+            bail!(
+                "the topic {} was created anew, or has lost its end: partition {partition} had {end} records and goes on \
+                 at {base}; start again",
+                self.topic
+            );
+        }
+        let end = base + batch.records_len() as u64;
+        let mut ends = self.ends.lock().expect("no holder of this lock panics");
+        let known = ends.entry(partition).or_default();
+        *known = end.max(*known);
+        Ok(base)
+    }
+
+    /// As often as it takes.
+    async fn try_to_store(
         &self,
         partition: u32,
         batch: &FluvioBatch<RawRecords>,

@@ -1,7 +1,5 @@
 //! What a cluster must have before a pipeline can run on it, and what differs: topics and SmartModules.
-//!
-//! SmartModules are compared by what their `.wasm` says of itself in two custom sections, its name and the
-//! hash of the sources it was built from; the rest of its bytes depends on where it was built.
+//! SmartModules are compared by their [`ModuleMark`]s.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +12,10 @@ use fluvio::metadata::topic::{
     AddPartition, CleanupPolicy, CompressionAlgorithm, SegmentBasedPolicy, TopicSpec as FluvioTopicSpec,
     TopicStorageConfig, UpdateTopicAction,
 };
-use wasmparser::{Parser, Payload};
 
 use super::Address;
 use super::connection::Connection;
+use crate::mark::ModuleMark;
 use crate::{Compression, Storage, TopicSpec};
 
 /// How long SPUs may take to hear of a new SmartModule: it is only told once to those who are connected.
@@ -73,19 +71,6 @@ impl Step {
     /// Whether deploying does something.
     pub fn is_due(&self) -> bool {
         matches!(self.change, Change::Create(_) | Change::Upgrade(_))
-    }
-}
-
-/// What a SmartModule's file says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct ModuleMark {
-    name: String,
-    code_hash: u64,
-}
-
-impl fmt::Display for ModuleMark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of code {:016x}", self.name, self.code_hash)
     }
 }
 
@@ -189,8 +174,8 @@ impl Admin {
             let loaded = loaded.with_context(|| {
                 format!("the cluster has no SmartModule {name}; run `streampulse deploy`")
             })?;
-            let ours = ModuleMark { name: (*name).to_owned(), code_hash: domain::CODE_HASH };
-            let theirs = mark(&loaded.spec.wasm.as_raw_wasm()?);
+            let ours = ModuleMark::of_this_build(name);
+            let theirs = ModuleMark::read(&loaded.spec.wasm.as_raw_wasm()?);
             let shown = theirs.as_ref().map_or_else(|| "not of this project".to_owned(), ToString::to_string);
             ensure!(
                 theirs.as_ref() == Some(&ours),
@@ -235,28 +220,15 @@ fn topic_title(name: &str) -> String {
 }
 
 fn module_step(name: &str, wasm: &[u8], loaded: Option<&[u8]>) -> Result<Step> {
-    let ours = mark(wasm).with_context(|| format!("the SmartModule {name} of this program is not marked"))?;
-    let change = match loaded.map(mark) {
+    let ours = ModuleMark::read(wasm)
+        .with_context(|| format!("the SmartModule {name} of this program is not marked"))?;
+    let change = match loaded.map(ModuleMark::read) {
         None => Change::Create(format!("{ours}, {} KiB", wasm.len() >> 10)),
         Some(Some(theirs)) if theirs == ours => Change::Keep,
         Some(Some(theirs)) => Change::Upgrade(format!("{theirs} becomes {ours}")),
         Some(None) => Change::Upgrade(format!("what is loaded is not of this project; it becomes {ours}")),
     };
     Ok(Step { what: module_title(name), change })
-}
-
-fn mark(wasm: &[u8]) -> Option<ModuleMark> {
-    let (mut name, mut code_hash) = (None, None);
-    for payload in Parser::new(0).parse_all(wasm) {
-        if let Payload::CustomSection(section) = payload.ok()? {
-            match section.name() {
-                "streampulse.module" => name = String::from_utf8(section.data().to_vec()).ok(),
-                "streampulse.code_hash" => code_hash = section.data().try_into().map(u64::from_le_bytes).ok(),
-                _ => {}
-            }
-        }
-    }
-    Some(ModuleMark { name: name?, code_hash: code_hash? })
 }
 
 fn topic_step(spec: &TopicSpec, found: Option<&FluvioTopicSpec>) -> Step {
