@@ -1,5 +1,5 @@
-//! What a SmartModule's `.wasm` says of itself in two custom sections: its name, and the hash of the sources it
-//! was built from. The rest of its bytes depends on where it was built.
+//! What a SmartModule's `.wasm` says of itself in two custom sections: its name, and the hash of the sources
+//! it was built from. The rest of its bytes depends on where it was built.
 
 use std::fmt;
 

@@ -76,9 +76,8 @@ pub struct Checkpoint {
 pub type Writes<'a> = (&'a str, Vec<Document>);
 
 impl Checkpoint {
-    /// The checkpoint of `job` in a partition of the topic with the random `id`, and its document; it begins
-    /// at
-    /// `start`.
+    /// The checkpoint of `job` in a partition of the topic with the random `id`, and its document; a new one
+    /// begins at `start`.
     ///
     /// # Errors
     /// When MongoDB refuses.

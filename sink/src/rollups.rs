@@ -1,6 +1,5 @@
 //! Job `rollups`: counts from `access-rollups` go into the windows of `access_rollups_*`, `access_minutes`
-//! and
-//! `access_users_*`.
+//! and `access_users_*`.
 //!
 //! # Delivery
 //! Frames are gathered for up to a second, then applied in one transaction that also moves the checkpoint.
