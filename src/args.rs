@@ -12,7 +12,7 @@ use crate::report::Lang;
 #[command(
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 a finding (status, doctor), 2 an error."
+    after_help = "Exit codes: 0 done, 1 a finding (status, doctor, deploy, mongodb init), 2 an error."
 )]
 pub struct Cli {
     /// What to do.
@@ -33,6 +33,9 @@ pub enum Command {
     Deploy(DeployArgs),
     /// Run one job as a Fluvio connector, from the connector's configuration
     Connector(ConnectorArgs),
+    /// Give MongoDB the collections, indexes and users that the pipeline needs
+    #[command(subcommand)]
+    Mongodb(MongodbCommand),
     /// Answer from the rollups: when are the peaks, which devices, which content where
     Report(ReportArgs),
     /// List the alerts
@@ -54,6 +57,42 @@ Examples:
 const DEPLOY_HELP: &str = "\
 Shows what is to be done for each SmartModule and topic, and does it: keep, create, upgrade. What differs
 and cannot be changed in place is shown with what to do, and ends with exit code 1.";
+
+const MONGODB_INIT_HELP: &str = "\
+Shows each collection, validator and index, and creates what is missing: keep, create. What is another than
+it should be is shown as repair, and mended with --apply; what cannot be mended in place, as differs, with
+what to do. Indexes that are not ours are shown and left alone. `up` and connectors create what is missing
+too, and never mend.
+
+--users creates the roles and users streampulse-writer (for the pipeline) and streampulse-reader (for
+dashboards) in this database; their passwords come from STREAMPULSE_WRITER_PASSWORD and
+STREAMPULSE_READER_PASSWORD.
+
+Exit codes: 0 all is as it should be, 1 something differs still, 2 an error.";
+
+/// What `mongodb` can do.
+#[derive(Debug, Subcommand)]
+pub enum MongodbCommand {
+    /// Create what is missing, and show or mend what differs
+    #[command(after_help = MONGODB_INIT_HELP)]
+    Init(MongodbInitArgs),
+}
+
+/// `mongodb init`.
+#[derive(Args, Debug)]
+pub struct MongodbInitArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Print the commands, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Mend what differs; a shorter retention then deletes documents
+    #[arg(long)]
+    pub apply: bool,
+    /// Roles and users with least privilege too
+    #[arg(long)]
+    pub users: bool,
+}
 
 /// Which Fluvio cluster.
 #[derive(Args, Debug, Default)]

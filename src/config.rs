@@ -13,6 +13,7 @@ use domain::vocabulary::Spellings;
 use runtime::{Compression, Storage, TopicSpec, Writers};
 use serde::Deserialize;
 use sink::ModuleParams;
+use sink::schema::Retention;
 
 /// The file that is read when none is named.
 pub const FILE: &str = "fluvio.toml";
@@ -130,6 +131,8 @@ pub struct MongoDb {
     pub uri: Option<String>,
     /// Name of the database.
     pub database: String,
+    /// After how many days documents go; what is not named stays for ever.
+    pub retention: Retention,
 }
 
 /// Parameters of `access-filter-map`.
@@ -162,7 +165,7 @@ pub struct Anomaly {
 
 impl Default for MongoDb {
     fn default() -> Self {
-        Self { uri: None, database: "streampulse".to_owned() }
+        Self { uri: None, database: "streampulse".to_owned(), retention: Retention::default() }
     }
 }
 

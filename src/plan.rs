@@ -12,6 +12,7 @@ use producer::{GeneratorConfig, Incident};
 use runtime::TopicSpec;
 use runtime::cluster::Address;
 use sink::ModuleParams;
+use sink::schema::Retention;
 
 use crate::args::{ClusterArgs, DeployArgs, Format, ProduceArgs, SourceArgs, StoreArgs, UpArgs};
 use crate::config::Config;
@@ -34,6 +35,8 @@ pub struct Store {
     pub database: String,
     /// How long it may take to answer at the start.
     pub wait_for_mongodb: Duration,
+    /// After how long documents go.
+    pub retention: Retention,
 }
 
 impl Store {
@@ -53,6 +56,7 @@ impl Store {
             mongod_port: args.mongod_port,
             database: args.database.unwrap_or_else(|| config.mongodb.database.clone()),
             wait_for_mongodb: args.wait_for_mongodb,
+            retention: config.mongodb.retention,
         }
     }
 

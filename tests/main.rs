@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_whole;
 mod fluvio;
 mod lease;
+mod mongodb;
 mod pipeline;
 mod report;
 mod sample;

@@ -30,7 +30,7 @@ pub async fn run(config: &Path, secrets: Option<&Path>, stop: impl Future<Output
     let wait = Duration::from_millis(config.mongodb.wait_ms_max);
     let reached = reach(config.mongodb.uri.reveal(), &config.mongodb.database, wait).await?;
     let database = reached.database;
-    schema::ensure(&database).await?;
+    let retention = schema::ensure(&database, None).await?;
     let holder = Holder::this_process();
     let cluster = Cluster::connect(&config.cluster, database.clone(), holder.clone()).await?;
     cluster.check_modules(config.job.modules()).await?;
@@ -53,7 +53,7 @@ pub async fn run(config: &Path, secrets: Option<&Path>, stop: impl Future<Output
     }
     let params = config.params.clone();
     let progress = Arc::new(progress);
-    let sink = Arc::new(Sink { database, rollups, modules: Modules::default(), params, progress });
+    let sink = Arc::new(Sink { database, rollups, modules: Modules::default(), params, retention, progress });
     let work = match (config.job, &logs) {
         (Job::Events, Some(logs)) => Work::Events(logs.clone()),
         (Job::Alerts, _) => Work::Alerts,

@@ -12,17 +12,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use domain::CODE_HASH;
 use domain::bson::{Element, documents, elements};
 use domain::event_id::{EventId, Source};
 use domain::params::settings_hash;
 use domain::wire::{Delta, DeltaFrame, EventsFrame, PartitionPosition, Tick};
+use domain::{CODE_HASH, MINUTE_MS};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use runtime::{Batch, BatchStream, Output, Record};
 
 use crate::checkpoint::Checkpoint;
-use crate::schema::{EVENTS, REJECTS};
+use crate::schema::{EVENTS, REJECTS, Retention};
 use crate::write::{insert, insert_commands};
 use crate::{Logs, Sink, fatal, module, now_ms, rollups, signed};
 
@@ -116,6 +116,8 @@ struct Partition<'a> {
     stored: HashSet<i64>,
     /// The incarnation of `access-rollups` that the counts go to.
     rollups_id: String,
+    /// Whether it was said that lines are older than what is kept.
+    warned_of_age: bool,
 }
 
 impl<'a> Partition<'a> {
@@ -195,6 +197,7 @@ impl<'a> Partition<'a> {
             stored_until: saved,
             stored,
             rollups_id,
+            warned_of_age: false,
         };
         this.save(false).await?;
         Ok(this)
@@ -275,6 +278,7 @@ impl<'a> Partition<'a> {
             self.sink.progress.count_lines(frame.accepted, &frame.rejected);
             let delta = Delta::decode(frame.delta).context("a frame without counts")?;
             self.sink.progress.count_minutes(&delta);
+            self.warn_of_age(&delta);
             parts.extend(encode_parts(frame, delta)?);
         }
         forward(self.sink, parts).await?;
@@ -284,6 +288,24 @@ impl<'a> Partition<'a> {
                 .store(self.next, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Says once that MongoDB will remove lines as soon as they are stored.
+    fn warn_of_age(&mut self, delta: &Delta) {
+        let Retention { events_days, minutes_days, .. } = self.sink.retention;
+        let (Some(event_time_ms), Some(days)) =
+            (delta.event_time_ms, events_days.into_iter().chain(minutes_days).min())
+        else {
+            return;
+        };
+        if !self.warned_of_age && event_time_ms < now_ms() - i64::from(days.get()) * 24 * 60 * MINUTE_MS {
+            self.warned_of_age = true;
+            tracing::warn!(
+                partition = self.source.partition,
+                "lines are older than the {days} days that documents are kept: MongoDB removes what comes of them \
+                 within a minute (`[mongodb.retention]`)"
+            );
+        }
     }
 
     fn check(&self, frame: &EventsFrame, expected_offset: u64, expected_settings: u64) -> Result<()> {

@@ -43,6 +43,8 @@ pub struct Sink {
     pub modules: Modules,
     /// Parameters of the SmartModules.
     pub params: ModuleParams,
+    /// After how long MongoDB removes what is written.
+    pub retention: schema::Retention,
     /// What has been done so far.
     pub progress: Arc<Progress>,
 }

@@ -1,9 +1,11 @@
-//! The collections and their indexes, made when they are not there.
+//! The collections: their names, what they are made of, and how a database comes to have them.
 
-use anyhow::{Context, Result};
-use mongodb::bson::{Document, doc};
-use mongodb::error::ErrorKind;
-use mongodb::{Database, IndexModel};
+pub mod definition;
+pub mod plan;
+pub mod users;
+
+pub use definition::Retention;
+pub use plan::ensure;
 
 /// Raw events.
 pub const EVENTS: &str = "access_events";
@@ -15,9 +17,6 @@ pub const MINUTES: &str = "access_minutes";
 pub const ALERTS: &str = "access_alerts";
 /// Checkpoints and topic epochs.
 pub const STATE: &str = "pipeline_state";
-
-/// Code of a `create` of what is there already.
-const NAMESPACE_EXISTS: i32 = 48;
 
 /// The window sizes of rollups and user sketches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,47 +73,4 @@ impl Level {
     pub fn window(self, minute: u32) -> u32 {
         minute - minute % self.size_minutes()
     }
-}
-
-/// Creates what is missing. What is there stays as it is.
-///
-/// # Errors
-/// When MongoDB refuses, for example for lack of rights.
-pub async fn ensure(database: &Database) -> Result<()> {
-    for name in [EVENTS, REJECTS] {
-        // Clustered by `_id`: no second index to write; zstd halves the bytes on disk.
-        let options = doc! {
-            "clusteredIndex": { "key": { "_id": 1 }, "unique": true },
-            "storageEngine": { "wiredTiger": { "configString": "block_compressor=zstd" } },
-        };
-        create(database, name, options).await?;
-    }
-    for name in [MINUTES, ALERTS, STATE, Level::Hour.users(), Level::Day.users()] {
-        create(database, name, doc! {}).await?;
-    }
-    for level in Level::ALL {
-        create(database, level.rollups(), doc! {}).await?;
-        index(database, level.rollups(), doc! { "ts": 1 }).await?;
-    }
-    index(database, ALERTS, doc! { "ts": 1 }).await
-}
-
-async fn create(database: &Database, name: &str, options: Document) -> Result<()> {
-    let mut command = doc! { "create": name };
-    command.extend(options);
-    match database.run_command(command).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_code(&error, NAMESPACE_EXISTS) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot create the collection {name}")),
-    }
-}
-
-async fn index(database: &Database, name: &str, keys: Document) -> Result<()> {
-    let index = IndexModel::builder().keys(keys).build();
-    let created = database.collection::<Document>(name).create_index(index).await;
-    created.map(|_| ()).with_context(|| format!("cannot create an index of {name}"))
-}
-
-fn is_code(error: &mongodb::error::Error, code: i32) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == code)
 }

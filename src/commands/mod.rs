@@ -5,6 +5,7 @@ mod connector;
 mod deploy;
 mod doctor;
 mod live;
+mod mongodb;
 mod produce;
 mod report;
 mod status;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::Command;
+use crate::args::{Command, MongodbCommand};
 
 /// Exit code of a finding.
 pub const EXIT_FINDING: u8 = 1;
@@ -32,6 +33,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Produce(args) => produce::run(*args).await,
         Command::Deploy(args) => deploy::run(args).await,
         Command::Connector(args) => connector::run(args).await,
+        Command::Mongodb(MongodbCommand::Init(args)) => mongodb::init(args).await,
         Command::Report(args) => report::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
         Command::Status(args) => status::run(args).await,

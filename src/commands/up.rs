@@ -14,7 +14,8 @@ use runtime::{Embedded, Runtime, Topic};
 use sink::connector::asked_to_stop;
 use sink::heartbeat::Heart;
 use sink::jobs::{Jobs, Work};
-use sink::{Logs, Modules, Progress, Sink, checkpoint, events, schema};
+use sink::schema::{self, Retention};
+use sink::{Logs, Modules, Progress, Sink, checkpoint, events};
 use tokio_util::sync::CancellationToken;
 
 use super::produce::{feed, write_labels};
@@ -48,17 +49,23 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
         None => {
             let embedded = embedded(&plan).await?;
             let reached = reach(&plan.store).await?;
-            let ran = run_on(&plan, &reached, embedded).await;
+            let ran = async {
+                let retention = ensure(&plan, &reached).await?;
+                run_on(&plan, &reached, retention, embedded).await
+            };
+            let ran = ran.await;
             let description = reached.description.clone();
             reached.close_for_good().await;
             (description, "embedded", ran)
         }
         Some(address) => {
             let reached = reach(&plan.store).await?;
-            let ran = match cluster(&plan, &address, &reached).await {
-                Ok(cluster) => run_on(&plan, &reached, cluster).await,
-                Err(error) => Err(error),
+            let ran = async {
+                let retention = ensure(&plan, &reached).await?;
+                let cluster = cluster(&plan, &address, &reached).await?;
+                run_on(&plan, &reached, retention, cluster).await
             };
+            let ran = ran.await;
             let description = reached.description.clone();
             // Another process may use it.
             reached.close().await;
@@ -69,6 +76,10 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
     let (progress, elapsed) = ran?;
     Summary::new(runtime, description, &progress, elapsed).print(plan.summary)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ensure(plan: &Up, reached: &Reached) -> Result<Retention> {
+    schema::ensure(&reached.database, Some(&plan.store.retention)).await
 }
 
 async fn embedded(plan: &Up) -> Result<Running> {
@@ -85,7 +96,6 @@ async fn embedded(plan: &Up) -> Result<Running> {
 
 async fn cluster(plan: &Up, address: &Address, reached: &Reached) -> Result<Running> {
     let holder = Holder::this_process();
-    schema::ensure(&reached.database).await?;
     let cluster = Cluster::connect(address, reached.database.clone(), holder.clone()).await?;
     let topics = [plan.topics.logs.clone(), plan.topics.rollups.clone()];
     deploy::deploy_what_is_missing(&cluster, &topics).await?;
@@ -98,16 +108,20 @@ async fn cluster(plan: &Up, address: &Address, reached: &Reached) -> Result<Runn
     Ok(Running { name: "cluster", logs, rollups, modules: Modules::default(), holder: Some(holder) })
 }
 
-async fn run_on(plan: &Up, reached: &Reached, running: Running) -> Result<(Arc<Progress>, Duration)> {
+async fn run_on(
+    plan: &Up,
+    reached: &Reached,
+    retention: Retention,
+    running: Running,
+) -> Result<(Arc<Progress>, Duration)> {
     let Running { name, logs: topic, rollups, modules, holder } = running;
     let database = reached.database.clone();
-    schema::ensure(&database).await?;
     let state = topic.state().await?;
     let epoch = checkpoint::epoch(&database, &plan.topics.logs.name, &state.id).await?;
     let progress = Arc::new(Progress::new(state.partitions.len()));
     tracing::info!(database = database.name(), mongodb = reached.description, "writing");
     let params = plan.params.clone();
-    let sink = Arc::new(Sink { database, rollups, modules, params, progress: progress.clone() });
+    let sink = Arc::new(Sink { database, rollups, modules, params, retention, progress: progress.clone() });
     let partitions = (0..u32::try_from(state.partitions.len())?).collect();
     let logs = Arc::new(Logs { topic, epoch, partitions });
     let work = [Work::Events(logs.clone()), Work::Rollups, Work::Alerts];

@@ -185,12 +185,14 @@ async fn users_by_day(db: &Database, span: Span) -> anyhow::Result<Vec<(DateTime
 /// The newest alerts of the period, newest last, and how many there are.
 async fn alerts(db: &Database, asked: Asked) -> anyhow::Result<(Vec<Alert>, u64)> {
     let collection = db.collection::<RawDocumentBuf>("access_alerts");
-    let total = collection.count_documents(asked.filter("ts")).await?;
-    let mut cursor = collection
-        .find(asked.filter("ts"))
-        .sort(doc! { "ts": -1, "_id": -1 })
-        .limit(ALERTS_LISTED_MAX as i64)
-        .await?;
+    let mut filter = asked.filter("ts");
+    if filter.is_empty() {
+        // So that they are counted on the index.
+        filter = doc! { "ts": { "$gte": bson::DateTime::MIN } };
+    }
+    let total = collection.count_documents(filter.clone()).await?;
+    let mut cursor =
+        collection.find(filter).sort(doc! { "ts": -1, "_id": -1 }).limit(ALERTS_LISTED_MAX as i64).await?;
     let mut alerts = Vec::new();
     while cursor.advance().await? {
         alerts.push(alert(cursor.current())?);

@@ -1,0 +1,224 @@
+//! What each collection is: how it is created, what its documents must look like, which indexes it has and
+//! for whom. Pure.
+
+use std::num::NonZeroU32;
+
+use mongodb::bson::{Bson, Document, doc};
+use serde::Deserialize;
+
+use super::{ALERTS, EVENTS, Level, REJECTS, STATE};
+
+const DAY_S: i64 = 24 * 60 * 60;
+
+/// After how many days documents go, by the time they are about; `None` keeps them for ever.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Events.
+    pub events_days: Option<NonZeroU32>,
+    /// Lines that are no events, from when they were stored.
+    pub rejects_days: Option<NonZeroU32>,
+    /// Rollups and totals of minutes.
+    pub minutes_days: Option<NonZeroU32>,
+    /// Rollups and users of hours.
+    pub hours_days: Option<NonZeroU32>,
+    /// Rollups and users of days.
+    pub days_days: Option<NonZeroU32>,
+    /// Alerts.
+    pub alerts_days: Option<NonZeroU32>,
+}
+
+/// A collection as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collection {
+    /// Its name.
+    pub name: &'static str,
+    /// Options of `create` that cannot be changed later.
+    pub options: Document,
+    /// What its documents must match.
+    pub validator: Document,
+    /// Indexes beside that of `_id`.
+    pub indexes: Vec<Index>,
+}
+
+/// An index as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Index {
+    /// Its name, which MongoDB would give it too.
+    pub name: String,
+    /// Its keys.
+    pub keys: Document,
+    /// After how many seconds documents go.
+    pub expire_after_s: Option<i64>,
+}
+
+impl Collection {
+    /// The command that creates it.
+    pub fn create(&self) -> Document {
+        let mut command = doc! { "create": self.name };
+        command.extend(self.options.clone());
+        command.insert("validator", self.validator.clone());
+        command
+    }
+
+    /// The command that creates some of its indexes.
+    pub fn create_indexes<'a>(&self, indexes: impl IntoIterator<Item = &'a Index>) -> Document {
+        let indexes: Vec<Document> = indexes.into_iter().map(Index::document).collect();
+        doc! { "createIndexes": self.name, "indexes": indexes }
+    }
+}
+
+impl Index {
+    fn on(field: &str, retention_days: Option<NonZeroU32>) -> Self {
+        Self {
+            name: format!("{field}_1"),
+            keys: doc! { field: 1 },
+            expire_after_s: retention_days.map(|days| i64::from(days.get()) * DAY_S),
+        }
+    }
+
+    /// It exists only to remove documents.
+    fn only_for_retention(field: &str, retention_days: Option<NonZeroU32>) -> Vec<Self> {
+        retention_days.map(|_| Self::on(field, retention_days)).into_iter().collect()
+    }
+
+    fn document(&self) -> Document {
+        let mut document = doc! { "key": self.keys.clone(), "name": &self.name };
+        if let Some(seconds) = self.expire_after_s {
+            document.insert("expireAfterSeconds", seconds);
+        }
+        document
+    }
+}
+
+/// All collections.
+pub fn collections(retention: &Retention) -> Vec<Collection> {
+    let Retention { events_days, rejects_days, minutes_days, hours_days, days_days, alerts_days } =
+        *retention;
+    let days = |level| match level {
+        Level::Minute => minutes_days,
+        Level::Hour => hours_days,
+        Level::Day => days_days,
+    };
+    let mut all = vec![
+        Collection {
+            name: EVENTS,
+            options: by_id(),
+            validator: schema(
+                &["_id", "ts", "user_id", "device", "content_type", "country", "city"],
+                doc! {
+                    "_id": long(), "ts": date(), "user_id": text(), "device": text(), "content_type": text(),
+                    "country": text(), "city": text(), "extra": { "bsonType": "object" },
+                },
+            ),
+            indexes: Index::only_for_retention("ts", events_days),
+        },
+        Collection {
+            name: REJECTS,
+            options: by_id(),
+            validator: schema(
+                &["_id", "reason", "line", "bytes", "seen_at"],
+                doc! {
+                    "_id": long(), "reason": text(), "field": text(), "line": text(), "bytes": count(),
+                    "seen_at": date(),
+                },
+            ),
+            indexes: Index::only_for_retention("seen_at", rejects_days),
+        },
+    ];
+    for level in Level::ALL {
+        all.push(Collection {
+            name: level.rollups(),
+            options: doc! {},
+            validator: schema(
+                &["_id", "ts", "country", "city", "n", "x"],
+                doc! {
+                    "_id": text(), "ts": date(), "country": text(), "city": text(), "n": count(),
+                    "x": object_of(object_of(count())),
+                },
+            ),
+            // All places of a window; those of one country are a range of `_id`.
+            indexes: vec![Index::on("ts", days(level))],
+        });
+    }
+    for level in Level::ALL {
+        let mut properties =
+            doc! { "_id": date(), "ts": date(), "users": count(), "sketch": { "bsonType": "binData" } };
+        let mut required = vec!["_id", "ts", "users"];
+        if level == Level::Minute {
+            for field in ["n", "rejected", "late"] {
+                properties.insert(field, count());
+                required.push(field);
+            }
+        }
+        all.push(Collection {
+            name: level.users(),
+            options: doc! {},
+            validator: schema(&required, properties),
+            indexes: Index::only_for_retention("ts", days(level)),
+        });
+    }
+    all.push(Collection {
+        name: ALERTS,
+        options: doc! {},
+        validator: schema(
+            &["_id", "kind", "severity", "entity", "ts", "incident", "status", "opened_at", "text"],
+            doc! {
+                "_id": text(), "kind": text(), "severity": text(), "entity": { "bsonType": "object" },
+                "ts": date(), "incident": text(), "status": { "enum": ["open", "closed"] },
+                "opened_at": date(), "closed_at": { "bsonType": ["date", "null"] }, "text": text(),
+            },
+        ),
+        indexes: newest_alerts_first(alerts_days),
+    });
+    all.push(Collection {
+        name: STATE,
+        options: doc! {},
+        validator: schema(&["_id"], doc! { "_id": text() }),
+        indexes: Vec::new(),
+    });
+    all
+}
+
+/// The newest alerts of a period come in order; an index of two fields cannot end documents.
+fn newest_alerts_first(retention_days: Option<NonZeroU32>) -> Vec<Index> {
+    let keys = doc! { "ts": 1, "_id": 1 };
+    let mut indexes = vec![Index { name: "ts_1__id_1".to_owned(), keys, expire_after_s: None }];
+    indexes.extend(Index::only_for_retention("ts", retention_days));
+    indexes
+}
+
+/// Clustered by `_id`: no second index to write; zstd halves the bytes on disk.
+fn by_id() -> Document {
+    doc! {
+        "clusteredIndex": { "key": { "_id": 1 }, "unique": true },
+        "storageEngine": { "wiredTiger": { "configString": "block_compressor=zstd" } },
+    }
+}
+
+/// Types only: the SmartModules decide what is an event, and each check costs the server time on each write.
+fn schema(required: &[&str], properties: Document) -> Document {
+    let required: Vec<Bson> = required.iter().map(|field| Bson::from(*field)).collect();
+    doc! { "$jsonSchema": { "bsonType": "object", "required": required, "properties": properties } }
+}
+
+fn object_of(values: Document) -> Document {
+    doc! { "bsonType": "object", "additionalProperties": values }
+}
+
+fn text() -> Document {
+    doc! { "bsonType": "string" }
+}
+
+fn date() -> Document {
+    doc! { "bsonType": "date" }
+}
+
+fn long() -> Document {
+    doc! { "bsonType": "long" }
+}
+
+/// Tools and shells write small numbers as `int`.
+fn count() -> Document {
+    doc! { "bsonType": ["long", "int"], "minimum": 0 }
+}

@@ -1,0 +1,475 @@
+//! What a database has, what it should have, and the commands in between. Comparing is pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::ErrorKind;
+
+use super::definition::{Collection, Index, Retention, collections};
+use super::{ALERTS, EVENTS, Level, REJECTS};
+
+/// Code of a `create` of what is there already.
+const NAMESPACE_EXISTS: i32 = 48;
+/// Code of reading indexes of a collection that is not there.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// One thing that a database should have, and what is to be done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Which thing.
+    pub what: String,
+    /// What is to be done.
+    pub change: Change,
+}
+
+/// What is to be done about a thing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Nothing, it is as it should be.
+    Keep,
+    /// It is not there: the command that creates it.
+    Create(Document),
+    /// It is another, which commands can mend in place: what differs, and the commands.
+    Repair {
+        /// What differs.
+        how: String,
+        /// What mends it.
+        commands: Vec<Document>,
+    },
+    /// It is another, and stays so; what differs and what to do.
+    Differs(String),
+    /// Something that is not ours.
+    Foreign,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = &self.what;
+        match &self.change {
+            Change::Keep => write!(f, "keep     {what}"),
+            Change::Create(_) => write!(f, "create   {what}"),
+            Change::Repair { how, .. } => write!(f, "repair   {what}: {how}"),
+            Change::Differs(how) => write!(f, "differs  {what}: {how}"),
+            Change::Foreign => write!(f, "foreign  {what}: not ours, left alone"),
+        }
+    }
+}
+
+/// A collection as the server describes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Options, as `listCollections` gives them.
+    pub options: Document,
+    /// Indexes, as `listIndexes` gives them.
+    pub indexes: Vec<Document>,
+}
+
+/// What is to be done so that `database` has every collection as it should be.
+///
+/// # Errors
+/// When MongoDB refuses.
+pub async fn plan(database: &Database, retention: &Retention) -> Result<Vec<Step>> {
+    let found = look(database).await?;
+    Ok(collections(retention)
+        .iter()
+        .flat_map(|collection| compare(collection, found.get(collection.name)))
+        .collect())
+}
+
+/// Creates what is missing in `database`. What is another stays as it is, which the log says; without
+/// `retention`, that which is there is right. Gives the retention in force.
+///
+/// # Errors
+/// When MongoDB refuses, for example for lack of rights.
+pub async fn ensure(database: &Database, retention: Option<&Retention>) -> Result<Retention> {
+    let found = look(database).await?;
+    let there = in_force(&found);
+    let wanted = retention.copied().unwrap_or(there);
+    let collections = collections(&wanted);
+    for step in collections.iter().flat_map(|collection| compare(collection, found.get(collection.name))) {
+        let step = &step;
+        match &step.change {
+            Change::Create(command) => run(database, step, command).await?,
+            Change::Repair { .. } | Change::Differs(_) => {
+                tracing::warn!("{}: {step}; see `streampulse mongodb init`", database.name());
+            }
+            Change::Keep | Change::Foreign => {}
+        }
+    }
+    Ok(if found.contains_key(EVENTS) { there } else { wanted })
+}
+
+/// The retention that the indexes of a database make.
+fn in_force(found: &BTreeMap<String, Found>) -> Retention {
+    let days = |collection: &str| {
+        let mut seconds = found.get(collection)?.indexes.iter().filter_map(expires_after);
+        NonZeroU32::new(u32::try_from(seconds.next()? / 86_400).ok()?)
+    };
+    Retention {
+        events_days: days(EVENTS),
+        rejects_days: days(REJECTS),
+        minutes_days: days(Level::Minute.rollups()),
+        hours_days: days(Level::Hour.rollups()),
+        days_days: days(Level::Day.rollups()),
+        alerts_days: days(ALERTS),
+    }
+}
+
+/// Does the steps: creates, and with `repair` also mends.
+///
+/// # Errors
+/// When MongoDB refuses.
+pub async fn apply(database: &Database, steps: &[Step], repair: bool) -> Result<()> {
+    for step in steps {
+        for command in step.commands(repair) {
+            run(database, step, command).await?;
+        }
+    }
+    Ok(())
+}
+
+impl Step {
+    /// The commands of this step; those that mend only with `repair`.
+    pub fn commands(&self, repair: bool) -> &[Document] {
+        match &self.change {
+            Change::Create(command) => std::slice::from_ref(command),
+            Change::Repair { commands, .. } if repair => commands,
+            _ => &[],
+        }
+    }
+}
+
+async fn run(database: &Database, step: &Step, command: &Document) -> Result<()> {
+    match database.run_command(command.clone()).await {
+        Ok(_) => Ok(()),
+        // Another process was first.
+        Err(error) if is_code(&error, NAMESPACE_EXISTS) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("MongoDB refused: {step}")),
+    }
+}
+
+async fn look(database: &Database) -> Result<BTreeMap<String, Found>> {
+    let mut all = BTreeMap::new();
+    let mut found = database.run_cursor_command(doc! { "listCollections": 1 }).await;
+    let found = found.as_mut().map_err(|error| error.clone()).context("cannot list collections")?;
+    while let Some(collection) = found.try_next().await? {
+        if !collection.get_str("type").is_ok_and(|kind| kind == "collection") {
+            continue;
+        }
+        let name = collection.get_str("name")?.to_owned();
+        let options = collection.get_document("options").cloned().unwrap_or_default();
+        all.insert(name, Found { options, indexes: Vec::new() });
+    }
+    for (name, found) in &mut all {
+        match database.run_cursor_command(doc! { "listIndexes": name }).await {
+            Ok(indexes) => found.indexes = indexes.try_collect().await?,
+            Err(error) if is_code(&error, NAMESPACE_NOT_FOUND) => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot list the indexes of {name}")),
+        }
+    }
+    Ok(all)
+}
+
+/// The steps of one collection.
+pub fn compare(collection: &Collection, found: Option<&Found>) -> Vec<Step> {
+    let name = collection.name;
+    let Some(found) = found else {
+        let mut steps =
+            vec![Step { what: format!("collection {name}"), change: Change::Create(collection.create()) }];
+        steps.extend(collection.indexes.iter().map(|index| Step {
+            what: format!("index {} of {name}", index.name),
+            change: Change::Create(collection.create_indexes([index])),
+        }));
+        return steps;
+    };
+    let mut steps = vec![
+        Step { what: format!("collection {name}"), change: compare_options(collection, found) },
+        Step { what: format!("validator of {name}"), change: compare_validator(collection, found) },
+    ];
+    for index in &collection.indexes {
+        steps.push(Step {
+            what: format!("index {} of {name}", index.name),
+            change: compare_index(collection, index, found),
+        });
+    }
+    for index in &found.indexes {
+        let key = index.get_str("name").unwrap_or_default();
+        let is_ours = key == "_id_" || collection.indexes.iter().any(|ours| ours.name == key);
+        if !is_ours {
+            steps.push(Step {
+                what: format!("index {key} of {name}"),
+                change: unknown_index(collection, index, key),
+            });
+        }
+    }
+    steps
+}
+
+/// What cannot be changed once a collection is there.
+fn compare_options(collection: &Collection, found: &Found) -> Change {
+    let mut differences = Vec::new();
+    if found.options.get_bool("capped").unwrap_or(false) {
+        differences.push("it is capped, so it drops documents".to_owned());
+    }
+    if found.options.contains_key("timeseries") {
+        differences.push("it is a time series, which takes a document twice".to_owned());
+    }
+    let key = |options: &Document| {
+        options.get_document("clusteredIndex").and_then(|index| index.get_document("key")).ok().cloned()
+    };
+    if key(&collection.options) != key(&found.options) {
+        let which = if key(&collection.options).is_some() { "not clustered" } else { "clustered" };
+        differences.push(format!("it is {which} by _id"));
+    }
+    if !collection.options.is_empty() && engine(&collection.options) != engine(&found.options) {
+        differences.push(format!(
+            "its engine options are {:?}, not {:?}",
+            engine(&found.options).unwrap_or_default(),
+            engine(&collection.options).unwrap_or_default()
+        ));
+    }
+    if differences.is_empty() {
+        return Change::Keep;
+    }
+    Change::Differs(format!(
+        "{}; this cannot be changed in place: it works as it is, or copy it into a new one (docs/mongodb.md)",
+        differences.join("; ")
+    ))
+}
+
+fn engine(options: &Document) -> Option<String> {
+    let engine = options.get_document("storageEngine").ok()?.get_document("wiredTiger").ok()?;
+    engine.get_str("configString").ok().map(str::to_owned)
+}
+
+fn compare_validator(collection: &Collection, found: &Found) -> Change {
+    let set = doc! {
+        "collMod": collection.name, "validator": collection.validator.clone(),
+        "validationLevel": "strict", "validationAction": "error",
+    };
+    let option = |key: &str, default: &str| found.options.get_str(key).unwrap_or(default).to_owned();
+    let (level, action) = (option("validationLevel", "strict"), option("validationAction", "error"));
+    let how = match found.options.get_document("validator") {
+        Err(_) => "there is none".to_owned(),
+        Ok(validator) if *validator != collection.validator => "it is another".to_owned(),
+        Ok(_) if level != "strict" || action != "error" => {
+            format!("it has level {level} and action {action} instead of strict and error")
+        }
+        Ok(_) => return Change::Keep,
+    };
+    Change::Repair { how, commands: vec![set] }
+}
+
+fn compare_index(collection: &Collection, index: &Index, found: &Found) -> Change {
+    let create = collection.create_indexes([index]);
+    let drop = doc! { "dropIndexes": collection.name, "index": &index.name };
+    let is_named = |found: &&Document| found.get_str("name").is_ok_and(|name| name == index.name);
+    let named = found.indexes.iter().find(is_named);
+    let Some(theirs) = named else {
+        return match index.expire_after_s {
+            Some(seconds) => Change::Repair { how: expires(seconds), commands: vec![create] },
+            None => Change::Create(create),
+        };
+    };
+    let odd = odd_options(theirs);
+    if theirs.get_document("key").ok() != Some(&index.keys) || !odd.is_empty() {
+        let how = format!(
+            "it is on {}{}",
+            keys_of(theirs),
+            odd.iter().map(|option| format!(", {option}")).collect::<String>()
+        );
+        return Change::Repair { how, commands: vec![drop, create] };
+    }
+    match (index.expire_after_s, expires_after(theirs)) {
+        (ours, theirs) if ours == theirs => Change::Keep,
+        (Some(seconds), _) => {
+            let index = doc! { "name": &index.name, "expireAfterSeconds": seconds };
+            let change = doc! { "collMod": collection.name, "index": index };
+            Change::Repair { how: expires(seconds), commands: vec![change] }
+        }
+        (None, _) => {
+            Change::Repair { how: "documents go, and should stay".to_owned(), commands: vec![drop, create] }
+        }
+    }
+}
+
+/// An index that we would not make: a leftover of a retention is ours to end, everything else is left alone.
+fn unknown_index(collection: &Collection, index: &Document, name: &str) -> Change {
+    match expires_after(index) {
+        Some(seconds) => Change::Repair {
+            how: format!("documents go after {}, and should stay", days(seconds)),
+            commands: vec![doc! { "dropIndexes": collection.name, "index": name }],
+        },
+        None => Change::Foreign,
+    }
+}
+
+/// Options that change which documents an index finds or lets in.
+fn odd_options(index: &Document) -> Vec<String> {
+    let odd = ["unique", "sparse", "partialFilterExpression", "hidden", "collation"];
+    let set = |key: &&&str| index.get(**key).is_some_and(|value| *value != Bson::Boolean(false));
+    odd.iter().filter(set).map(|key| (*key).to_owned()).collect()
+}
+
+fn keys_of(index: &Document) -> String {
+    index.get_document("key").map(ToString::to_string).unwrap_or_default()
+}
+
+fn expires_after(index: &Document) -> Option<i64> {
+    match *index.get("expireAfterSeconds")? {
+        Bson::Int32(seconds) => Some(i64::from(seconds)),
+        Bson::Int64(seconds) => Some(seconds),
+        Bson::Double(seconds) => Some(seconds as i64),
+        _ => None,
+    }
+}
+
+fn expires(seconds: i64) -> String {
+    format!("documents older than {} will be DELETED", days(seconds))
+}
+
+fn days(seconds: i64) -> String {
+    match (seconds / 86_400, seconds % 86_400) {
+        (1, 0) => "1 day".to_owned(),
+        (days, 0) => format!("{days} days"),
+        _ => format!("{seconds} s"),
+    }
+}
+
+fn is_code(error: &mongodb::error::Error, code: i32) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collection(name: &str, retention: &Retention) -> Collection {
+        collections(retention).into_iter().find(|collection| collection.name == name).expect("one of ours")
+    }
+
+    /// What the server has after the definition's own commands.
+    fn as_created(collection: &Collection) -> Found {
+        let mut options = collection.options.clone();
+        options.insert("validator", collection.validator.clone());
+        let own = doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
+        let command = collection.create_indexes(&collection.indexes);
+        let indexes = command.get_array("indexes").expect("indexes").iter();
+        let indexes = indexes.filter_map(|index| index.as_document().cloned());
+        Found { options, indexes: std::iter::once(own).chain(indexes).collect() }
+    }
+
+    fn changes(collection: &Collection, found: &Found) -> Vec<String> {
+        let steps = compare(collection, Some(found));
+        steps.iter().filter(|step| step.change != Change::Keep).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_was_created_is_kept_with_and_without_retention() {
+        let kept = Retention {
+            events_days: NonZeroU32::new(30),
+            minutes_days: NonZeroU32::new(7),
+            ..Retention::default()
+        };
+        for retention in [Retention::default(), kept] {
+            for collection in collections(&retention) {
+                assert_eq!(changes(&collection, &as_created(&collection)), [""; 0]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_created_with_its_indexes() {
+        let rollups = collection("access_rollups_1m", &Retention::default());
+        let commands: Vec<Document> =
+            compare(&rollups, None).iter().flat_map(|step| step.commands(false).to_vec()).collect();
+        assert_eq!(commands.len(), 2);
+        assert_eq!(commands[0].get_str("create").ok(), Some("access_rollups_1m"));
+        let index = doc! { "key": { "ts": 1 }, "name": "ts_1" };
+        assert_eq!(commands[1], doc! { "createIndexes": "access_rollups_1m", "indexes": [index] });
+    }
+
+    #[test]
+    fn a_validator_made_by_hand_is_replaced() {
+        let events = collection(EVENTS, &Retention::default());
+        let mut found = as_created(&events);
+        found.options.insert("validationAction", "warn");
+        assert_eq!(
+            changes(&events, &found),
+            [
+                "repair   validator of access_events: it has level strict and action warn instead of strict and error"
+            ]
+        );
+        found.options.insert("validator", doc! { "n": 1 });
+        assert_eq!(changes(&events, &found), ["repair   validator of access_events: it is another"]);
+        found.options.remove("validator");
+        assert_eq!(changes(&events, &found), ["repair   validator of access_events: there is none"]);
+    }
+
+    #[test]
+    fn a_wrong_index_is_made_anew_and_a_foreign_one_left_alone() {
+        let rollups = collection("access_rollups_1m", &Retention::default());
+        let mut found = as_created(&rollups);
+        found.indexes[1] = doc! { "key": { "ts": -1 }, "name": "ts_1", "unique": true };
+        found.indexes.push(doc! { "key": { "city": 1 }, "name": "city_1" });
+        assert_eq!(
+            changes(&rollups, &found),
+            [
+                r#"repair   index ts_1 of access_rollups_1m: it is on { "ts": -1 }, unique"#,
+                "foreign  index city_1 of access_rollups_1m: not ours, left alone"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_changed_in_place_is_told() {
+        let events = collection(EVENTS, &Retention::default());
+        let mut found = as_created(&events);
+        found.options.remove("clusteredIndex");
+        found.options.remove("storageEngine");
+        let told = changes(&events, &found);
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].starts_with("differs  collection access_events: it is not clustered by _id; "),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn retention_begins_and_ends_only_when_it_is_mended() {
+        let forever = collection(EVENTS, &Retention::default());
+        let month =
+            collection(EVENTS, &Retention { events_days: NonZeroU32::new(30), ..Retention::default() });
+        let begins = compare(&month, Some(&as_created(&forever)));
+        let begins = begins.iter().find(|step| step.change != Change::Keep).expect("a step");
+        assert_eq!(
+            begins.to_string(),
+            "repair   index ts_1 of access_events: documents older than 30 days will be DELETED"
+        );
+        assert!(begins.commands(false).is_empty());
+        assert_eq!(begins.commands(true).len(), 1);
+        assert_eq!(
+            changes(&forever, &as_created(&month)),
+            ["repair   index ts_1 of access_events: documents go after 30 days, and should stay"]
+        );
+        let minutes = |days| {
+            collection(
+                "access_rollups_1m",
+                &Retention { minutes_days: NonZeroU32::new(days), ..Retention::default() },
+            )
+        };
+        assert_eq!(
+            changes(&minutes(0), &as_created(&minutes(7))),
+            ["repair   index ts_1 of access_rollups_1m: documents go, and should stay"]
+        );
+        assert_eq!(
+            changes(&minutes(8), &as_created(&minutes(7))),
+            ["repair   index ts_1 of access_rollups_1m: documents older than 8 days will be DELETED"]
+        );
+    }
+}
