@@ -320,8 +320,12 @@ mod tests {
     fn every_wrong_value_is_told() {
         refused("[mongo]", "unknown field `mongo`, expected one of `topics`, `mongodb`");
         refused("[mongodb]\nurl = \"x\"", "line 2");
-        refused("[mongodb]\nurl = \"x\"", "unknown field `url`, expected `uri` or `database`");
+        refused(
+            "[mongodb]\nurl = \"x\"",
+            "unknown field `url`, expected one of `uri`, `database`, `retention`",
+        );
         refused("[mongodb]\ndatabase = \"\"", "mongodb.database is empty");
+        refused("[mongodb.retention]\nevents_days = 0", "expected a nonzero u32");
         refused("[topics.access-logs]\npartitions = 0", "must be 1 to 1023");
         refused("[topics.access-logs]\npartitions = 1024", "must be 1 to 1023");
         refused("[topics.access-rollups]\nbytes_max = 1", "must be at least 16777216");

@@ -282,7 +282,10 @@ async fn every_error_says_what_to_do() {
         "up --mongodb-uri mongodb://127.0.0.1:1/ --wait-for-mongodb 300ms",
         "did not answer within 0.3 s; start it",
     );
-    refused(&format!("up --config wrong.toml {flags}"), "unknown field `url`, expected `uri` or `database`");
+    refused(
+        &format!("up --config wrong.toml {flags}"),
+        "unknown field `url`, expected one of `uri`, `database`, `retention`",
+    );
     refused(&format!("up --file missing {flags}"), "cannot open the log file missing");
     refused(&format!("up --until-drained {flags}"), "give --file, --events or --for too");
     refused(

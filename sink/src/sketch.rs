@@ -119,3 +119,42 @@ fn empty(level: Level) -> HllSketch {
     let lg_k = if level == Level::Minute { 12 } else { 14 };
     HllSketch::new(lg_k, HllType::Hll8).expect("4 to 21 are valid")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root mean square of the relative errors over this many independent sets of users.
+    const TRIALS: u32 = 40;
+
+    fn error(level: Level, users: u32) -> f64 {
+        let of_trial = |trial: u32| {
+            let mut sketch = empty(level);
+            let hash = |user: u32| domain::hash(format!("{trial}:u{user:08x}").as_bytes());
+            (0..users).for_each(|user| sketch.update(hash(user)));
+            // What a restart and a batch that comes twice do.
+            let mut sketch = HllSketch::deserialize(&sketch.serialize()).expect("just written");
+            (0..users / 10).for_each(|user| sketch.update(hash(user)));
+            sketch.composite_estimate() / f64::from(users) - 1.0
+        };
+        ((0..TRIALS).map(|trial| of_trial(trial).powi(2)).sum::<f64>() / f64::from(TRIALS)).sqrt()
+    }
+
+    #[test]
+    fn hours_and_days_are_within_a_percent_up_to_a_million_users() {
+        for users in [100, 10_000, 100_000, 1_000_000] {
+            let error = error(Level::Day, users);
+            println!("{users} users of a day: standard error {:.2}%", error * 100.0);
+            assert!(error < 0.01, "{users} users: {error}");
+        }
+    }
+
+    #[test]
+    fn minutes_are_within_two_percent() {
+        for users in [100, 10_000, 100_000] {
+            let error = error(Level::Minute, users);
+            println!("{users} users of a minute: standard error {:.2}%", error * 100.0);
+            assert!(error < 0.02, "{users} users: {error}");
+        }
+    }
+}

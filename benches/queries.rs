@@ -1,0 +1,170 @@
+//! `cargo xtask bench queries`: what an answer costs from the rollups and from the events themselves, and
+//! what lies on disk. Fills a database of its own through the whole pipeline, for each number of events; both
+//! ways must give the same sums. `STREAMPULSE_BENCH_EVENTS=100000` takes other numbers (with commas between).
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use mongodb::Database;
+use mongodb::bson::{self, Bson, Document, doc};
+use streampulse::mongod::Mongod;
+use streampulse::report::{Lang, ReportSpec, answer};
+
+const EVENTS_DEFAULT: &str = "1000000,10000000";
+const DAYS: i64 = 30;
+/// Runs of a query on the rollups.
+const RUNS: usize = 20;
+/// Runs of a query on the events, which takes much longer.
+const RUNS_RAW: usize = 5;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let events = std::env::var("STREAMPULSE_BENCH_EVENTS").unwrap_or_else(|_| EVENTS_DEFAULT.to_owned());
+    for events in events.split(',') {
+        let events = events.trim().parse().with_context(|| format!("STREAMPULSE_BENCH_EVENTS: {events}"))?;
+        let dir = tempfile::tempdir()?;
+        let mongod = Mongod::start(dir.path(), None).await?;
+        let database = mongodb::Client::with_uri_str(mongod.uri()).await?.database("bench");
+        let measured = measure(&database, &mongod.uri(), dir.path(), events).await;
+        mongod.stop().await;
+        measured?;
+    }
+    Ok(())
+}
+
+async fn measure(database: &Database, uri: &str, dir: &std::path::Path, events: u64) -> Result<()> {
+    let end = DateTime::parse_from_rfc3339("2026-10-31T00:00:00Z")?.to_utc();
+    let start = end - TimeDelta::days(DAYS);
+    let rate = events as f64 / (DAYS * 24 * 60 * 60) as f64;
+    let began = Instant::now();
+    let mut fill = Command::new(env!("CARGO_BIN_EXE_streampulse"));
+    fill.args(["up", "--until-drained", "--seed", "7", "--database", "bench", "--mongodb-uri", uri]);
+    fill.args(["--events", &events.to_string(), "--rate", &rate.to_string()]);
+    fill.args(["--start", &start.to_rfc3339(), "--data-dir"]).arg(dir.join("data"));
+    let filled = fill.stdout(Stdio::null()).env("RUST_LOG", "warn").status()?;
+    ensure!(filled.success(), "the pipeline failed");
+    println!("\n## {events} events over {DAYS} days, stored in {:.0} s\n", began.elapsed().as_secs_f64());
+    println!("| report of | accesses | rollups p50 | p95 | events p50 | p95 | times |");
+    println!("|---|---|---|---|---|---|---|");
+    let noon = end - TimeDelta::hours(12);
+    let cases = [
+        ("all 30 days", None, None, None),
+        ("7 days", Some(end - TimeDelta::days(7)), Some(end), None),
+        ("a day, from noon", Some(noon - TimeDelta::days(1)), Some(noon), None),
+        ("an hour", Some(noon - TimeDelta::hours(1)), Some(noon), None),
+        ("all 30 days, Brazil", None, None, Some("BR")),
+        ("a day from noon, Brazil", Some(noon - TimeDelta::days(1)), Some(noon), Some("BR")),
+    ];
+    for (name, from, to, country) in cases {
+        let spec = ReportSpec {
+            from,
+            to,
+            timezone: chrono_tz::UTC,
+            top: 10,
+            lang: Lang::En,
+            cities: true,
+            country: country.map(str::to_owned),
+        };
+        let (mut rollups, mut raw) = (Vec::new(), Vec::new());
+        let mut accesses = 0;
+        for _ in 0..RUNS {
+            let began = Instant::now();
+            accesses = answer(database, &spec).await?.totals.accesses;
+            rollups.push(began.elapsed());
+        }
+        for _ in 0..RUNS_RAW {
+            let began = Instant::now();
+            let found = from_events(database, from, to, country).await?;
+            raw.push(began.elapsed());
+            ensure!(
+                found == accesses,
+                "{name}: {found} accesses from the events, {accesses} from the rollups"
+            );
+        }
+        let (rollups, raw) = (Spread::of(rollups), Spread::of(raw));
+        println!(
+            "| {name} | {accesses} | {:.0} ms | {:.0} ms | {:.0} ms | {:.0} ms | {:.0} |",
+            rollups.p50,
+            rollups.p95,
+            raw.p50,
+            raw.p95,
+            raw.p50 / rollups.p50
+        );
+    }
+    sizes(database).await
+}
+
+/// The same answers from the events: by minute, and by country, city, device and content type.
+async fn from_events(
+    database: &Database,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+    country: Option<&str>,
+) -> Result<u64> {
+    let mut filter = Document::new();
+    if let (Some(from), Some(to)) = (from, to) {
+        let date = |time: DateTime<Utc>| bson::DateTime::from_millis(time.timestamp_millis());
+        filter.insert("ts", doc! { "$gte": date(from), "$lt": date(to) });
+    }
+    if let Some(country) = country {
+        filter.insert("country", country);
+    }
+    let by_place =
+        doc! { "country": "$country", "city": "$city", "device": "$device", "content_type": "$content_type" };
+    let by_minute = Bson::from(doc! { "$dateTrunc": { "date": "$ts", "unit": "minute" } });
+    let mut sums = [0_u64; 2];
+    for (sum, key) in sums.iter_mut().zip([by_minute, by_place.into()]) {
+        let pipeline =
+            [doc! { "$match": filter.clone() }, doc! { "$group": { "_id": key, "n": { "$sum": 1_i64 } } }];
+        let events = database.collection::<Document>("access_events");
+        let mut found = events.aggregate(pipeline).allow_disk_use(true).await?;
+        while found.advance().await? {
+            *sum += u64::try_from(found.deserialize_current()?.get_i64("n")?)?;
+        }
+    }
+    ensure!(sums[0] == sums[1], "sums differ: {sums:?}");
+    Ok(sums[0])
+}
+
+/// Milliseconds.
+struct Spread {
+    p50: f64,
+    p95: f64,
+}
+
+impl Spread {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let at = |share: usize| times[(times.len() * share).div_ceil(100).max(1) - 1].as_secs_f64() * 1e3;
+        Self { p50: at(50), p95: at(95) }
+    }
+}
+
+async fn sizes(database: &Database) -> Result<()> {
+    println!("\n| collection | documents | bytes a document | on disk, MB | indexes, MB |");
+    println!("|---|---|---|---|---|");
+    let mut names = database.list_collection_names().await?;
+    names.retain(|name| name.starts_with("access_"));
+    names.sort();
+    for name in names {
+        // Sizes on disk are those of the last checkpoint.
+        database.client().database("admin").run_command(doc! { "fsync": 1 }).await?;
+        let stats = database.run_command(doc! { "collStats": &name }).await?;
+        let number = |key: &str| match stats.get(key) {
+            Some(Bson::Int32(n)) => f64::from(*n),
+            Some(Bson::Int64(n)) => *n as f64,
+            Some(Bson::Double(n)) => *n,
+            _ => 0.0,
+        };
+        let (documents, bytes) = (number("count"), number("size"));
+        println!(
+            "| {name} | {documents} | {:.0} | {:.1} | {:.1} |",
+            bytes / documents.max(1.0),
+            number("storageSize") / 1e6,
+            number("totalIndexSize") / 1e6
+        );
+    }
+    Ok(())
+}
