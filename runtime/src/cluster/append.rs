@@ -111,11 +111,7 @@ impl Appender {
             let encode = |batch: &Batch| Ok((batch.partition, self.encode(batch, stored_at_ms, None)?));
             let encoded = batches.iter().map(encode).collect::<Result<Vec<_>>>()?;
             let stored = encoded.iter().map(|(partition, batch)| self.store(*partition, batch, None));
-            let bases = try_join_all(stored).await?;
-            for ((partition, batch), base) in encoded.iter().zip(bases) {
-                self.identity.witness(*partition, base + batch.records_len() as u64).await;
-            }
-            return Ok(());
+            return try_join_all(stored).await.map(|_| ());
         }
         let mut held = self.producer.lock().await;
         // Taken out meanwhile: whoever gives up in the middle leaves what is in doubt to the ledger.
@@ -183,11 +179,8 @@ impl Appender {
         let stored = encoded
             .iter()
             .map(|(partition, from, mark, batch)| self.store(*partition, batch, Some((*mark, *from))));
-        let bases = try_join_all(stored).await?;
+        try_join_all(stored).await?;
         pending.into_iter().for_each(|pending| producer.ledger.confirm(pending.note));
-        for ((partition, _, _, batch), base) in encoded.iter().zip(bases) {
-            self.identity.witness(*partition, base + batch.records_len() as u64).await;
-        }
         Ok(())
     }
 
@@ -220,8 +213,7 @@ impl Appender {
         self.ends.lock().expect("no holder of this lock panics").get(&partition).copied()
     }
 
-    /// Stores one batch. Gives the offset of its first record. With a mark, and where to look for it, it is
-    /// stored once.
+    /// Stores one batch. With a mark, and where to look for it, it is stored once.
     ///
     /// # Errors
     /// When the log ends before what it is known to have held, and when trying again cannot help.
@@ -230,7 +222,7 @@ impl Appender {
         partition: u32,
         batch: &FluvioBatch<RawRecords>,
         mark: Option<(Mark, u64)>,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         let before = self.known_end(partition);
         let base = self.try_to_store(partition, batch, mark).await?;
         if let Some(end) = before
@@ -243,13 +235,16 @@ impl Appender {
             );
         }
         let end = base + batch.records_len() as u64;
-        let mut ends = self.ends.lock().expect("no holder of this lock panics");
-        let known = ends.entry(partition).or_default();
-        *known = end.max(*known);
-        Ok(base)
+        {
+            let mut ends = self.ends.lock().expect("no holder of this lock panics");
+            let known = ends.entry(partition).or_default();
+            *known = end.max(*known);
+        }
+        self.identity.witness(partition, end).await;
+        Ok(())
     }
 
-    /// As often as it takes.
+    /// Stores one batch, as often as it takes. Gives the offset of its first record.
     async fn try_to_store(
         &self,
         partition: u32,
