@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::{ALERTS, EVENTS, Level, REJECTS, STATE};
 
-const DAY_S: i64 = 24 * 60 * 60;
+/// One day in seconds.
+pub(super) const DAY_S: i64 = 24 * 60 * 60;
 
 /// After how many days documents go, by the time they are about; `None` keeps them for ever.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]

@@ -10,11 +10,13 @@ use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 
-use super::definition::{Collection, Index, Retention, collections};
+use super::definition::{Collection, DAY_S, Index, Retention, collections};
 use super::{ALERTS, EVENTS, Level, REJECTS};
 
 /// Code of a `create` of what is there already.
 const NAMESPACE_EXISTS: i32 = 48;
+/// Kind of what is neither a view nor a time series.
+const COLLECTION: &str = "collection";
 /// Code of reading indexes of a collection that is not there.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
@@ -63,6 +65,8 @@ impl fmt::Display for Step {
 /// A collection as the server describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
+    /// `collection`, or `view` or `timeseries`.
+    pub kind: String,
     /// Options, as `listCollections` gives them.
     pub options: Document,
     /// Indexes, as `listIndexes` gives them.
@@ -74,11 +78,12 @@ pub struct Found {
 /// # Errors
 /// When MongoDB refuses.
 pub async fn plan(database: &Database, retention: &Retention) -> Result<Vec<Step>> {
-    let found = look(database).await?;
-    Ok(collections(retention)
-        .iter()
-        .flat_map(|collection| compare(collection, found.get(collection.name)))
-        .collect())
+    Ok(steps(retention, &look(database).await?))
+}
+
+fn steps(retention: &Retention, found: &BTreeMap<String, Found>) -> Vec<Step> {
+    let collections = collections(retention);
+    collections.iter().flat_map(|collection| compare(collection, found.get(collection.name))).collect()
 }
 
 /// Creates what is missing in `database`. What is another stays as it is, which the log says; without
@@ -90,17 +95,13 @@ pub async fn ensure(database: &Database, retention: Option<&Retention>) -> Resul
     let found = look(database).await?;
     let there = in_force(&found);
     let wanted = retention.copied().unwrap_or(there);
-    let collections = collections(&wanted);
-    for step in collections.iter().flat_map(|collection| compare(collection, found.get(collection.name))) {
-        let step = &step;
-        match &step.change {
-            Change::Create(command) => run(database, step, command).await?,
-            Change::Repair { .. } | Change::Differs(_) => {
-                tracing::warn!("{}: {step}; see `streampulse mongodb init`", database.name());
-            }
-            Change::Keep | Change::Foreign => {}
+    let steps = steps(&wanted, &found);
+    for step in &steps {
+        if matches!(step.change, Change::Repair { .. } | Change::Differs(_)) {
+            tracing::warn!("{}: {step}; see `streampulse mongodb init`", database.name());
         }
     }
+    apply(database, &steps, false).await?;
     Ok(if found.contains_key(EVENTS) { there } else { wanted })
 }
 
@@ -108,7 +109,7 @@ pub async fn ensure(database: &Database, retention: Option<&Retention>) -> Resul
 fn in_force(found: &BTreeMap<String, Found>) -> Retention {
     let days = |collection: &str| {
         let mut seconds = found.get(collection)?.indexes.iter().filter_map(expires_after);
-        NonZeroU32::new(u32::try_from(seconds.next()? / 86_400).ok()?)
+        NonZeroU32::new(u32::try_from(seconds.next()? / DAY_S).ok()?)
     };
     Retention {
         events_days: days(EVENTS),
@@ -158,14 +159,12 @@ async fn look(database: &Database) -> Result<BTreeMap<String, Found>> {
     let mut found = database.run_cursor_command(doc! { "listCollections": 1 }).await;
     let found = found.as_mut().map_err(|error| error.clone()).context("cannot list collections")?;
     while let Some(collection) = found.try_next().await? {
-        if !collection.get_str("type").is_ok_and(|kind| kind == "collection") {
-            continue;
-        }
+        let kind = collection.get_str("type")?.to_owned();
         let name = collection.get_str("name")?.to_owned();
         let options = collection.get_document("options").cloned().unwrap_or_default();
-        all.insert(name, Found { options, indexes: Vec::new() });
+        all.insert(name, Found { kind, options, indexes: Vec::new() });
     }
-    for (name, found) in &mut all {
+    for (name, found) in all.iter_mut().filter(|(_, found)| found.kind == COLLECTION) {
         match database.run_cursor_command(doc! { "listIndexes": name }).await {
             Ok(indexes) => found.indexes = indexes.try_collect().await?,
             Err(error) if is_code(&error, NAMESPACE_NOT_FOUND) => {}
@@ -187,6 +186,12 @@ pub fn compare(collection: &Collection, found: Option<&Found>) -> Vec<Step> {
         }));
         return steps;
     };
+    if found.kind != COLLECTION || found.options.get_bool("capped").unwrap_or(false) {
+        let kind = if found.kind == COLLECTION { "capped collection" } else { &found.kind };
+        let how =
+            format!("it is a {kind}, which the pipeline cannot use: rename it, or use another --database");
+        return vec![Step { what: format!("collection {name}"), change: Change::Differs(how) }];
+    }
     let mut steps = vec![
         Step { what: format!("collection {name}"), change: compare_options(collection, found) },
         Step { what: format!("validator of {name}"), change: compare_validator(collection, found) },
@@ -213,12 +218,6 @@ pub fn compare(collection: &Collection, found: Option<&Found>) -> Vec<Step> {
 /// What cannot be changed once a collection is there.
 fn compare_options(collection: &Collection, found: &Found) -> Change {
     let mut differences = Vec::new();
-    if found.options.get_bool("capped").unwrap_or(false) {
-        differences.push("it is capped, so it drops documents".to_owned());
-    }
-    if found.options.contains_key("timeseries") {
-        differences.push("it is a time series, which takes a document twice".to_owned());
-    }
     let key = |options: &Document| {
         options.get_document("clusteredIndex").and_then(|index| index.get_document("key")).ok().cloned()
     };
@@ -334,7 +333,7 @@ fn expires(seconds: i64) -> String {
 }
 
 fn days(seconds: i64) -> String {
-    match (seconds / 86_400, seconds % 86_400) {
+    match (seconds / DAY_S, seconds % DAY_S) {
         (1, 0) => "1 day".to_owned(),
         (days, 0) => format!("{days} days"),
         _ => format!("{seconds} s"),
@@ -361,7 +360,7 @@ mod tests {
         let command = collection.create_indexes(&collection.indexes);
         let indexes = command.get_array("indexes").expect("indexes").iter();
         let indexes = indexes.filter_map(|index| index.as_document().cloned());
-        Found { options, indexes: std::iter::once(own).chain(indexes).collect() }
+        Found { kind: COLLECTION.to_owned(), options, indexes: std::iter::once(own).chain(indexes).collect() }
     }
 
     fn changes(collection: &Collection, found: &Found) -> Vec<String> {
@@ -438,6 +437,19 @@ mod tests {
             told[0].starts_with("differs  collection access_events: it is not clustered by _id; "),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn what_is_no_collection_is_told() {
+        let events = collection(EVENTS, &Retention::default());
+        let told = |kind: &str, options| {
+            changes(&events, &Found { kind: kind.to_owned(), options, indexes: Vec::new() })
+        };
+        let rest = "which the pipeline cannot use: rename it, or use another --database";
+        let is_a = |kind: &str| [format!("differs  collection access_events: it is a {kind}, {rest}")];
+        assert_eq!(told("view", doc! { "viewOn": "x" }), is_a("view"));
+        assert_eq!(told("timeseries", doc! {}), is_a("timeseries"));
+        assert_eq!(told(COLLECTION, doc! { "capped": true }), is_a("capped collection"));
     }
 
     #[test]
