@@ -224,7 +224,7 @@ async fn the_writer_runs_the_pipeline_and_no_user_can_do_more_than_it_should() {
     };
     let up = |uri: &str| {
         format!(
-            "up --events 200 --rate 1000 --until-drained --limit-per-minute 1 --data-dir d --wait-for-mongodb 30s --mongodb-uri {uri}"
+            "up --events 200 --rate 1000 --malformed 0 --until-drained --limit-per-minute 1 --data-dir d --wait-for-mongodb 30s --mongodb-uri {uri}"
         )
     };
     run(streampulse(dir.path(), &up(&as_user("writer"))), 0);
