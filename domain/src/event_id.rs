@@ -60,6 +60,21 @@ impl EventId {
         })
     }
 
+    /// The id with this number; `None` for a negative one.
+    pub fn from_number(number: i64) -> Option<Self> {
+        (number >= 0).then_some(Self(number))
+    }
+
+    /// The zone.
+    pub fn zone(self) -> u32 {
+        u32::try_from(self.0 >> (EPOCH_BITS + PARTITION_BITS + OFFSET_BITS)).expect("a zone has 5 bits")
+    }
+
+    /// The offset in its partition.
+    pub fn offset(self) -> u64 {
+        self.0.cast_unsigned() % OFFSETS_MAX
+    }
+
     /// The number stored in MongoDB; never negative.
     pub fn get(self) -> i64 {
         self.0
@@ -79,6 +94,14 @@ mod tests {
         let in_order = [(0, 0, 0, 0), (0, 0, 0, OFFSETS_MAX - 1), (0, 0, 1, 0), (0, 1, 0, 0), (1, 0, 0, 0)];
         let ids: Vec<_> = in_order.iter().map(|&(z, e, p, o)| id(z, e, p, o).expect("in range")).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    }
+
+    #[test]
+    fn an_id_gives_back_its_parts() {
+        let number = id(31, 127, 3, 77).expect("in range");
+        let id = EventId::from_number(number).expect("not negative");
+        assert_eq!((id.zone(), id.offset()), (31, 77));
+        assert_eq!(EventId::from_number(-1), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::normalize::{Event, Outcome, Reject, RejectReason, country_text, write
 use crate::oversized::Oversized;
 use crate::params::FilterMapSettings;
 use crate::wire::{EventsFrameWriter, Header};
+use crate::zones::ZONE_OTHER;
 
 /// One record of a stored batch.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +43,19 @@ pub fn write_frame<'a>(
     let mut last_offset = batch.base_offset;
     for line in lines {
         last_offset = line.offset;
-        let id = EventId::new(0, settings.source, line.offset).expect("41 bits of offsets last for years");
+        let id = |zone: u8| {
+            EventId::new(u32::from(zone), settings.source, line.offset)
+                .expect("41 bits of offsets last for years")
+        };
         let (outcome, kept, line_bytes) = outcome(settings, line.value);
         match outcome {
             Outcome::Accepted(event) => {
+                let id = id(settings.zones.of(&event.country));
                 settings.normalizer.write_event(&event, id, &mut writer.documents);
                 writer.accepted += 1;
             }
             Outcome::Rejected(reject) => {
+                let id = id(ZONE_OTHER);
                 write_reject(&reject, kept, line_bytes, batch.stored_at_ms, id, &mut writer.rejects);
                 writer.rejected[reject.reason as usize] += 1;
             }

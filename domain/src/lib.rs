@@ -19,12 +19,14 @@ pub mod positions;
 pub mod vocabulary;
 pub mod window;
 pub mod wire;
+pub mod zones;
 
 pub use event_id::{EventId, Source};
 pub use normalize::{Event, Normalizer, Outcome, Reject, RejectReason};
 pub use params::Params;
 pub use positions::{Admission, Positions};
 pub use vocabulary::Vocabulary;
+pub use zones::Zones;
 
 /// Hash of this crate's sources: equal on both sides when a SmartModule and a sink were built from the same
 /// code. Frames carry it.

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::event_id::Source;
 use crate::normalize::{FieldNames, Normalizer};
 use crate::vocabulary::Vocabulary;
+use crate::zones::Zones;
 
 /// Parameters as Fluvio hands them over.
 pub type Params = BTreeMap<String, String>;
@@ -35,6 +36,8 @@ pub struct FilterMapSettings {
     pub output: Output,
     /// How a line becomes an event.
     pub normalizer: Normalizer,
+    /// Which country's events lie in which zone.
+    pub zones: Zones,
     /// Which partition of which topic epoch the stream reads; a SmartModule is not told otherwise.
     pub source: Source,
     /// Hash of everything that shapes an event, so that a sink notices a change of settings.
@@ -56,12 +59,12 @@ pub struct AnomalySettings {
 }
 
 impl FilterMapSettings {
-    /// Reads `output`, `fields`, `devices`, `content_types`, `epoch` and `partition`.
+    /// Reads `output`, `fields`, `devices`, `content_types`, `zones`, `epoch` and `partition`.
     ///
     /// # Errors
     /// Says which parameter is unknown or wrong.
     pub fn parse(params: &Params) -> Result<Self, String> {
-        known(params, &["output", "fields", "devices", "content_types", "epoch", "partition"])?;
+        known(params, &["output", "fields", "devices", "content_types", "zones", "epoch", "partition"])?;
         let output = match params.get("output").map_or("records", String::as_str) {
             "records" => Output::Records,
             "frame" => Output::Frame,
@@ -74,10 +77,11 @@ impl FilterMapSettings {
             Vocabulary::content_types(&json(params, "content_types")?)
                 .map_err(|error| format!("content_types: {error}"))?,
         );
+        let zones = Zones::new(&json(params, "zones")?).map_err(|error| format!("zones: {error}"))?;
         let (epoch, partition) = (number(params, "epoch", 0)?, number(params, "partition", 0)?);
         let source = Source::new(epoch, partition)
             .ok_or_else(|| format!("epoch {epoch} or partition {partition} is out of range"))?;
-        Ok(Self { output, normalizer, source, hash: settings_hash(params) })
+        Ok(Self { output, normalizer, zones, source, hash: settings_hash(params) })
     }
 }
 
@@ -107,10 +111,10 @@ impl AnomalySettings {
     }
 }
 
-/// Hash of the parameters that shape an event: `fields`, `devices` and `content_types`.
+/// Hash of the parameters that shape an event: `fields`, `devices`, `content_types` and `zones`.
 pub fn settings_hash(params: &Params) -> u64 {
     let mut text = String::new();
-    for key in ["fields", "devices", "content_types"] {
+    for key in ["fields", "devices", "content_types", "zones"] {
         text.push_str(params.get(key).map_or("", String::as_str));
         text.push('\n');
     }
@@ -158,6 +162,8 @@ mod tests {
         refused(&[("fields", "[]")], "fields is not the JSON expected");
         refused(&[("fields", r#"{"when": "ts"}"#)], "\"when\"");
         refused(&[("devices", r#"{"Big TV": []}"#)], "devices: \"Big TV\"");
+        refused(&[("zones", r#"{"EU": ["DE"]}"#)], "zones is not the JSON expected");
+        refused(&[("zones", r#"{"1": ["XX"]}"#)], "zones: \"XX\" is not a country");
         refused(&[("epoch", "-1")], "epoch is \"-1\"");
         refused(&[("partition", "1024")], "out of range");
     }
@@ -168,5 +174,6 @@ mod tests {
             |key: &str, value: &str| settings_hash(&Params::from([(key.to_owned(), value.to_owned())]));
         assert_eq!(hash("partition", "1"), hash("output", "frame"));
         assert_ne!(hash("devices", "{}"), hash("content_types", "{}"));
+        assert_ne!(hash("zones", "{}"), hash("zones", r#"{"1":["DE"]}"#));
     }
 }

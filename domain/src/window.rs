@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::MINUTE_MS;
 use crate::bson::{Element, documents, elements};
+use crate::event_id::EventId;
 use crate::params::WindowSettings;
 
 use crate::wire::{Cell, Delta, EventsFrame, HeavyUser, WireError};
@@ -54,6 +55,7 @@ struct Access<'a> {
     user_id: &'a str,
     device: &'a str,
     content_type: &'a str,
+    zone: u8,
     country: [u8; 2],
     city: &'a str,
 }
@@ -64,7 +66,7 @@ impl<'a> Access<'a> {
         let mut elements = elements(document);
         let mut next =
             |key: &str| elements.next().filter(|(found, _)| *found == key).map(|(_, element)| element);
-        next("_id")?;
+        let Element::Int64(id) = next("_id")? else { return None };
         let Element::Date(ts_ms) = next("ts")? else { return None };
         let mut text = |key: &str| match next(key) {
             Some(Element::String(text)) => Some(text),
@@ -75,14 +77,15 @@ impl<'a> Access<'a> {
             user_id: text("user_id")?,
             device: text("device")?,
             content_type: text("content_type")?,
+            zone: u8::try_from(EventId::from_number(id)?.zone()).expect("zones have 5 bits"),
             country: text("country")?.as_bytes().try_into().ok()?,
             city: text("city")?,
         })
     }
 }
 
-/// Minute since 1970, country and city.
-type Place<'a> = (u32, [u8; 2], &'a str);
+/// Minute since 1970, zone, country and city.
+type Place<'a> = (u32, u8, [u8; 2], &'a str);
 
 #[derive(Default)]
 struct Counter<'a> {
@@ -98,7 +101,8 @@ impl<'a> Counter<'a> {
         let minute = u32::try_from(access.ts_ms / MINUTE_MS).expect("event times are from 2000 to 2099");
         let pair =
             (index(&mut self.devices, access.device), index(&mut self.content_types, access.content_type));
-        *self.cells.entry((minute, access.country, access.city)).or_default().entry(pair).or_default() += 1;
+        let place = (minute, access.zone, access.country, access.city);
+        *self.cells.entry(place).or_default().entry(pair).or_default() += 1;
         self.users
             .entry((minute, crate::hash(access.user_id.as_bytes())))
             .or_insert((0, access.user_id))
@@ -112,12 +116,15 @@ impl<'a> Counter<'a> {
         let mut cells: Vec<_> = self
             .cells
             .into_iter()
-            .map(|((minute, country, city), pairs)| {
+            .map(|((minute, zone, country, city), pairs)| {
                 let city = city.to_owned();
-                Cell { minute, country, city, counts: counts(pairs) }
+                Cell { minute, zone, country, city, counts: counts(pairs) }
             })
             .collect();
-        cells.sort_unstable_by(|a, b| (a.minute, a.country, &a.city).cmp(&(b.minute, b.country, &b.city)));
+        cells.sort_unstable_by(|a, b| {
+            let place = (a.minute, a.zone, a.country, &a.city);
+            place.cmp(&(b.minute, b.zone, b.country, &b.city))
+        });
         let heavy_users = heavy_users(&self.users);
         let mut users = BTreeMap::<u32, Vec<u64>>::new();
         for (minute, hash) in self.users.into_keys() {

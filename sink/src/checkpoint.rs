@@ -2,7 +2,7 @@
 //! and which incarnations of a topic there have been.
 
 use anyhow::{Context, Result, bail};
-use domain::event_id::{EPOCHS_MAX, EventId, Source};
+use domain::event_id::{EPOCHS_MAX, EventId, OFFSETS_MAX, PARTITIONS_MAX, Source, ZONES_MAX};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{ClientSession, Collection, Database};
@@ -49,16 +49,28 @@ pub async fn epoch(database: &Database, name: &str, id: &str) -> Result<u32> {
     }
 }
 
+/// The epoch of the newest incarnation of the topic `name`; 0 before the first one.
+///
+/// # Errors
+/// When MongoDB refuses.
+pub async fn newest_epoch(database: &Database, name: &str) -> Result<u32> {
+    let known = states(database).find_one(doc! { "_id": format!("topic|{name}") }).await;
+    let known = known.context("cannot read pipeline_state")?;
+    let epochs = known.and_then(|topic| Some(topic.get_array("ids").ok()?.len())).unwrap_or(0);
+    Ok(u32::try_from(epochs)?.saturating_sub(1))
+}
+
 async fn has_events(database: &Database, epoch: u32) -> Result<bool> {
-    let first = |epoch| Source::new(epoch, 0).and_then(|source| EventId::new(0, source, 0)).map(EventId::get);
-    let range = match first(epoch + 1) {
-        Some(end) => doc! { "$gte": first(epoch), "$lt": end },
-        None => doc! { "$gte": first(epoch) },
-    };
-    for collection in [EVENTS, REJECTS] {
-        let found = database.collection::<Document>(collection).find_one(doc! { "_id": range.clone() }).await;
-        if found.context("cannot read events")?.is_some() {
-            return Ok(true);
+    for zone in 0..ZONES_MAX {
+        let id = |source, offset| EventId::new(zone, source, offset).map(EventId::get);
+        let first = Source::new(epoch, 0).and_then(|source| id(source, 0));
+        let last = Source::new(epoch, PARTITIONS_MAX - 1).and_then(|source| id(source, OFFSETS_MAX - 1));
+        let range = doc! { "_id": { "$gte": first, "$lte": last } };
+        for collection in [EVENTS, REJECTS] {
+            let found = database.collection::<Document>(collection).find_one(range.clone()).await;
+            if found.context("cannot read events")?.is_some() {
+                return Ok(true);
+            }
         }
     }
     Ok(false)

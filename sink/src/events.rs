@@ -7,18 +7,18 @@
 //! by their place in the log. When `access-rollups` was created anew, the counts that nobody had taken out of
 //! the old one are missing: then everything from there on is read, and forwarded, again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::bson::{Element, documents, elements};
-use domain::event_id::{EventId, Source};
-use domain::params::settings_hash;
+use domain::event_id::{EventId, OFFSETS_MAX, Source};
+use domain::params::{FilterMapSettings, settings_hash};
 use domain::wire::{Delta, DeltaFrame, EventsFrame, PartitionPosition, Tick};
 use domain::{CODE_HASH, MINUTE_MS};
 use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use runtime::{Batch, BatchStream, Output, Record};
 
 use crate::checkpoint::Checkpoint;
@@ -112,8 +112,8 @@ struct Partition<'a> {
     params_until: Option<u64>,
     /// Lines before this offset are stored.
     stored_until: u64,
-    /// Ids from there on that an earlier run has stored.
-    stored: HashSet<i64>,
+    /// Offsets from there on that an earlier run has stored.
+    stored: HashSet<u64>,
     /// The incarnation of `access-rollups` that the counts go to.
     rollups_id: String,
     /// Whether it was said that lines are older than what is kept.
@@ -142,7 +142,9 @@ impl<'a> Partition<'a> {
             bounds.end
         );
         let source = source(logs, partition)?;
-        let stored = stored_ids(sink, source, next).await?;
+        let before = params(&document);
+        let zones = zones(before.iter().chain([&sink.params.filter_map]))?;
+        let stored = stored_offsets(sink, source, next, zones).await?;
         let saved = next;
         let rollups_id = sink.rollups.state().await?.id;
         let next = match document.get_str("rollups") {
@@ -167,7 +169,6 @@ impl<'a> Partition<'a> {
             );
         }
         let configured = sink.params.filter_map.clone();
-        let before = params(&document);
         // What was stored but not read is read with the settings that held when it came in.
         let (params, params_until) = match before {
             Some(before) if settings_hash(&before) != settings_hash(&configured) && next < bounds.end => {
@@ -331,9 +332,8 @@ impl<'a> Partition<'a> {
     async fn insert(&mut self, frames: &[EventsFrame<'_>]) -> Result<()> {
         let Sink { database, progress, .. } = self.sink;
         let all_new = self.next >= self.stored_until && self.stored.is_empty();
-        let first_new = EventId::new(0, self.source, self.stored_until).map_or(0, EventId::get);
-        let is_stored = |id| id < first_new || self.stored.contains(&id);
-        let new = |document: &&[u8]| all_new || !is_stored(id(document));
+        let is_stored = |offset| offset < self.stored_until || self.stored.contains(&offset);
+        let new = |document: &&[u8]| all_new || !offset(document).is_some_and(is_stored);
         let events = frames.iter().flat_map(|frame| documents(frame.documents)).filter(new);
         let rejects = frames.iter().flat_map(|frame| documents(frame.rejects)).filter(new);
         let (events, rejects) = (insert_commands(EVENTS, events)?, insert_commands(REJECTS, rejects)?);
@@ -344,8 +344,7 @@ impl<'a> Partition<'a> {
         progress.duplicates.fetch_add(accepted - written.n, Ordering::Relaxed);
         if !self.stored.is_empty() {
             let last = frames.last().map_or(0, |frame| frame.header.last_offset);
-            let passed = EventId::new(0, self.source, last).map_or(0, EventId::get);
-            self.stored.retain(|id| *id > passed);
+            self.stored.retain(|offset| *offset > last);
         }
         Ok(())
     }
@@ -399,26 +398,38 @@ fn params(checkpoint: &Document) -> Option<BTreeMap<String, String>> {
     Some(params.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect())
 }
 
-fn id(document: &[u8]) -> i64 {
+fn offset(document: &[u8]) -> Option<u64> {
     match elements(document).next() {
-        Some(("_id", Element::Int64(id))) => id,
-        _ => -1,
+        Some(("_id", Element::Int64(id))) => EventId::from_number(id).map(EventId::offset),
+        _ => None,
     }
 }
 
-/// The ids from `next` on that are stored although the checkpoint does not cover them.
-async fn stored_ids(sink: &Sink, source: Source, next: u64) -> Result<HashSet<i64>> {
+/// The zones in which lines that were read with any of these settings can lie.
+fn zones<'p>(settings: impl Iterator<Item = &'p BTreeMap<String, String>>) -> Result<BTreeSet<u8>> {
+    let mut zones = BTreeSet::new();
+    for params in settings {
+        let settings = FilterMapSettings::parse(params).map_err(anyhow::Error::msg)?;
+        zones.extend(settings.zones.numbers());
+    }
+    Ok(zones)
+}
+
+/// The offsets from `next` on that are stored although the checkpoint does not cover them.
+async fn stored_offsets(sink: &Sink, source: Source, next: u64, zones: BTreeSet<u8>) -> Result<HashSet<u64>> {
     const LOOK_UP: &str = "cannot look up which events are stored";
-    let id = |offset| EventId::new(0, source, offset).map(EventId::get);
-    let first = id(next).ok_or_else(|| fatal(format!("{source} has used up its offsets")))?;
-    let last = id(domain::event_id::OFFSETS_MAX - 1);
     let mut stored = HashSet::new();
-    for collection in [EVENTS, REJECTS] {
-        let range = doc! { "_id": { "$gte": first, "$lte": last } };
-        let documents = sink.database.collection::<Document>(collection);
-        let mut found = documents.find(range).projection(doc! { "_id": 1 }).await.context(LOOK_UP)?;
-        while let Some(document) = found.try_next().await.context(LOOK_UP)? {
-            stored.insert(document.get_i64("_id")?);
+    for zone in zones {
+        let id = |offset| EventId::new(u32::from(zone), source, offset).map(EventId::get);
+        let first = id(next).ok_or_else(|| fatal(format!("{source} has used up its offsets")))?;
+        let range = doc! { "_id": { "$gte": first, "$lte": id(OFFSETS_MAX - 1) } };
+        for collection in [EVENTS, REJECTS] {
+            let documents = sink.database.collection::<RawDocumentBuf>(collection);
+            let mut found =
+                documents.find(range.clone()).projection(doc! { "_id": 1 }).await.context(LOOK_UP)?;
+            while let Some(document) = found.try_next().await.context(LOOK_UP)? {
+                stored.extend(offset(document.as_bytes()));
+            }
         }
     }
     if !stored.is_empty() {

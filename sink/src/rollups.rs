@@ -87,8 +87,8 @@ struct Rollups<'a> {
     sketches: Sketches,
 }
 
-/// Minute since 1970, country and city.
-type Place = (u32, [u8; 2], String);
+/// Minute since 1970, zone, country and city.
+type Place = (u32, u8, [u8; 2], String);
 
 /// Counts of several frames together.
 #[derive(Default)]
@@ -190,8 +190,8 @@ impl Gathered {
 
     fn add(&mut self, delta: Delta, stored_at_ms: i64) -> Result<()> {
         let Delta { devices, content_types, cells, users, rejected, late, .. } = delta;
-        for Cell { minute, country, city, counts } in cells {
-            let cell = self.cells.entry((minute, country, city)).or_default();
+        for Cell { minute, zone, country, city, counts } in cells {
+            let cell = self.cells.entry((minute, zone, country, city)).or_default();
             for (device, content_type, n) in counts {
                 let pair =
                     (devices[usize::from(device)].clone(), content_types[usize::from(content_type)].clone());
@@ -236,11 +236,15 @@ impl Gathered {
 
     fn rollup_statements(&self, level: Level) -> Vec<Document> {
         let mut windows = BTreeMap::<String, (Document, BTreeMap<String, i64>)>::new();
-        for ((minute, country, city), counts) in &self.cells {
+        for ((minute, zone, country, city), counts) in &self.cells {
             let window = level.window(*minute);
-            let (_, increments) = windows.entry(rollup_id(country, window, city)).or_insert_with(|| {
-                (doc! { "ts": date(window), "country": country_text(country), "city": city }, BTreeMap::new())
-            });
+            let (_, increments) =
+                windows.entry(rollup_id(*zone, country, window, city)).or_insert_with(|| {
+                    (
+                        doc! { "ts": date(window), "country": country_text(country), "city": city },
+                        BTreeMap::new(),
+                    )
+                });
             for ((device, content_type), n) in counts {
                 *increments.entry(format!("x.{device}.{content_type}")).or_default() += signed(*n);
                 *increments.entry("n".to_owned()).or_default() += signed(*n);
@@ -255,7 +259,7 @@ impl Gathered {
 
     fn minute_statements(&self, sketches: &BTreeMap<Window, (i64, mongodb::bson::Binary)>) -> Vec<Document> {
         let mut minutes = BTreeMap::<u32, [u64; 3]>::new();
-        for ((minute, _, _), counts) in &self.cells {
+        for ((minute, _, _, _), counts) in &self.cells {
             minutes.entry(*minute).or_default()[0] += counts.values().sum::<u64>();
         }
         for (minute, (rejected, late)) in &self.stored {
@@ -282,9 +286,9 @@ fn upsert(id: impl Into<Bson>, change: Document) -> Document {
     doc! { "q": { "_id": id.into() }, "u": change, "upsert": true }
 }
 
-/// Sorts by zone (one so far), country and window; the city is last, so that it may hold any character.
-fn rollup_id(country: &[u8; 2], window: u32, city: &str) -> String {
-    format!("0|{}|{window:09}|{city}", country_text(country))
+/// Sorts by zone, country and window; the city is last, so that it may hold any character.
+fn rollup_id(zone: u8, country: &[u8; 2], window: u32, city: &str) -> String {
+    format!("{zone}|{}|{window:09}|{city}", country_text(country))
 }
 
 fn country_text(country: &[u8; 2]) -> &str {
@@ -346,12 +350,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_sort_by_country_and_window() {
+    fn ids_sort_by_zone_country_and_window() {
         let ids = [
-            rollup_id(b"BR", 9, "Rio"),
-            rollup_id(b"BR", 29_664_725, "Recife"),
-            rollup_id(b"BR", 29_664_726, "A"),
-            rollup_id(b"DE", 1, "A|B"),
+            rollup_id(0, b"BR", 9, "Rio"),
+            rollup_id(0, b"BR", 29_664_725, "Recife"),
+            rollup_id(0, b"BR", 29_664_726, "A"),
+            rollup_id(1, b"DE", 1, "A|B"),
         ];
         assert!(ids.is_sorted());
         assert_eq!(ids[1], "0|BR|029664725|Recife");
@@ -371,6 +375,7 @@ mod tests {
     fn counts_of_all_levels_come_from_the_same_cells() {
         let cell = |minute| Cell {
             minute,
+            zone: 0,
             country: *b"BR",
             city: "Rio".to_owned(),
             counts: vec![(0, 0, 2), (0, 1, 1)],

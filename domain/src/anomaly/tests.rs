@@ -37,7 +37,7 @@ impl Log {
         let base_offset = self.next_offsets[partition];
         self.next_offsets[partition] += u64::from(n);
         let last_offset = self.next_offsets[partition] - 1;
-        let cell = Cell { minute, country: *b"BR", city: "Rio".to_owned(), counts: vec![(0, 0, n)] };
+        let cell = Cell { minute, zone: 0, country: *b"BR", city: "Rio".to_owned(), counts: vec![(0, 0, n)] };
         let delta = Delta {
             devices: vec!["tv".to_owned()],
             content_types: vec!["movie".to_owned()],

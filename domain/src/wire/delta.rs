@@ -13,6 +13,8 @@ pub const USERS_PER_PART_MAX: usize = 100_000;
 pub struct Cell {
     /// Window start in minutes since 1970.
     pub minute: u32,
+    /// The zone that the country's events lie in.
+    pub zone: u8,
     /// ISO 3166-1 alpha-2.
     pub country: [u8; 2],
     /// City.
@@ -40,7 +42,7 @@ pub struct Delta {
     pub devices: Vec<String>,
     /// Names of the content types.
     pub content_types: Vec<String>,
-    /// Ascending by (minute, country, city), each once.
+    /// Ascending by (minute, zone, country, city), each once.
     pub cells: Vec<Cell>,
     /// Hashes of the users seen in a minute, ascending, each once.
     pub users: Vec<(u32, Vec<u64>)>,
@@ -65,6 +67,7 @@ impl Delta {
         encoder.count(self.cells.len());
         for cell in &self.cells {
             encoder.u32(cell.minute);
+            encoder.u8(cell.zone);
             encoder.0.extend_from_slice(&cell.country);
             encoder.text(&cell.city);
             encoder.count(cell.counts.len());
@@ -143,8 +146,8 @@ impl Delta {
             }
         }
         let listed = |names: &[String], index: u8| usize::from(index) < names.len();
-        for _ in 0..decoder.count(14)? {
-            let (minute, country) = (decoder.u32()?, decoder.array()?);
+        for _ in 0..decoder.count(15)? {
+            let (minute, zone, country) = (decoder.u32()?, decoder.u8()?, decoder.array()?);
             let city = decoder.text()?.to_owned();
             let mut counts = Vec::with_capacity(decoder.count(6)?);
             for _ in 0..counts.capacity() {
@@ -154,7 +157,7 @@ impl Delta {
                 }
                 counts.push(count);
             }
-            delta.cells.push(Cell { minute, country, city, counts });
+            delta.cells.push(Cell { minute, zone, country, city, counts });
         }
         for _ in 0..decoder.count(8)? {
             let minute = decoder.u32()?;

@@ -19,7 +19,7 @@ pub use tick::{PartitionPosition, Tick};
 use crate::event_id::Source;
 
 /// Version of all frames.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 const MAGIC: [u8; 2] = *b"SP";
 
 /// What a frame holds.

@@ -8,6 +8,7 @@ fn delta() -> Delta {
         content_types: vec!["movie".to_owned()],
         cells: vec![Cell {
             minute: 29_664_725,
+            zone: 2,
             country: *b"BR",
             city: "São Paulo".to_owned(),
             counts: vec![(0, 0, 3), (1, 0, 1)],
@@ -110,7 +111,8 @@ fn a_hostile_count_reserves_nothing() {
 
 #[test]
 fn parts_are_bounded_and_sum_up() {
-    let cell = |minute| Cell { minute, country: *b"BR", city: "Rio".to_owned(), counts: vec![(0, 0, 1)] };
+    let cell =
+        |minute| Cell { minute, zone: 0, country: *b"BR", city: "Rio".to_owned(), counts: vec![(0, 0, 1)] };
     let many = |cells: usize, users: usize| Delta {
         cells: (0..cells).map(|i| cell(i as u32)).collect(),
         users: vec![
