@@ -58,6 +58,12 @@ const DEPLOY_HELP: &str = "\
 Shows what is to be done for each SmartModule and topic, and does it: keep, create, upgrade. What differs
 and cannot be changed in place is shown with what to do, and ends with exit code 1.";
 
+const MONGODB_SHARDS_HELP: &str = "\
+Shows for each collection and shard the documents, bytes and chunks, and which share of the events that come
+in meanwhile it takes. A jumbo chunk, a shard that takes more than twice its share, and coming events that
+should go to another shard are findings (exit code 1); `mongodb init --sharded` shows the latter and mends
+them with --apply.";
+
 const MONGODB_INIT_HELP: &str = "\
 Shows each collection, validator and index, and creates what is missing: keep, create. What is another than
 it should be is shown as repair, and mended with --apply; what cannot be mended in place, as differs, with
@@ -76,6 +82,9 @@ pub enum MongodbCommand {
     /// Create what is missing, and show or mend what differs
     #[command(after_help = MONGODB_INIT_HELP)]
     Init(MongodbInitArgs),
+    /// Show what each shard of a cluster has, and where it grows
+    #[command(after_help = MONGODB_SHARDS_HELP)]
+    Shards(MongodbShardsArgs),
 }
 
 /// `mongodb init`.
@@ -92,6 +101,22 @@ pub struct MongodbInitArgs {
     /// Roles and users with least privilege too
     #[arg(long)]
     pub users: bool,
+    /// Spread the collections over the shards of a cluster, which is reached through a mongos
+    #[arg(long)]
+    pub sharded: bool,
+}
+
+/// `mongodb shards`.
+#[derive(Args, Debug)]
+pub struct MongodbShardsArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// For how long to watch which shards new events go to, e.g. 10s
+    #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub for_time: std::time::Duration,
+    /// Format
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
 }
 
 /// Which Fluvio cluster.

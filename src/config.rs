@@ -14,6 +14,7 @@ use runtime::{Compression, Storage, TopicSpec, Writers};
 use serde::Deserialize;
 use sink::ModuleParams;
 use sink::schema::Retention;
+use sink::schema::sharding::{Zones, countries_by_number};
 
 /// The file that is read when none is named.
 pub const FILE: &str = "fluvio.toml";
@@ -133,6 +134,8 @@ pub struct MongoDb {
     pub database: String,
     /// After how many days documents go; what is not named stays for ever.
     pub retention: Retention,
+    /// Countries whose documents stay on some shards, by the zone's name.
+    pub zones: Zones,
 }
 
 /// Parameters of `access-filter-map`.
@@ -165,7 +168,12 @@ pub struct Anomaly {
 
 impl Default for MongoDb {
     fn default() -> Self {
-        Self { uri: None, database: "streampulse".to_owned(), retention: Retention::default() }
+        Self {
+            uri: None,
+            database: "streampulse".to_owned(),
+            retention: Retention::default(),
+            zones: Zones::new(),
+        }
     }
 }
 
@@ -234,7 +242,7 @@ impl Config {
     /// The parameters of the SmartModules, as Fluvio hands them over.
     ///
     /// # Errors
-    /// Never for what TOML can hold.
+    /// When two zones have one number.
     pub fn params(&self) -> Result<ModuleParams> {
         let text = |key: &str, value: String| (key.to_owned(), value);
         let mut filter_map = BTreeMap::new();
@@ -242,6 +250,10 @@ impl Config {
         // Nothing is said where nothing is set, so that the settings' hash is that of the bare defaults.
         if !fields.is_empty() {
             filter_map.extend([text("fields", serde_json::to_string(fields)?)]);
+        }
+        let zones = countries_by_number(&self.mongodb.zones).map_err(anyhow::Error::msg)?;
+        if !zones.is_empty() {
+            filter_map.extend([text("zones", serde_json::to_string(&zones)?)]);
         }
         for (key, spellings) in [("devices", devices), ("content_types", content_types)] {
             if !spellings.is_empty() {
@@ -322,10 +334,17 @@ mod tests {
         refused("[mongodb]\nurl = \"x\"", "line 2");
         refused(
             "[mongodb]\nurl = \"x\"",
-            "unknown field `url`, expected one of `uri`, `database`, `retention`",
+            "unknown field `url`, expected one of `uri`, `database`, `retention`, `zones`",
         );
         refused("[mongodb]\ndatabase = \"\"", "mongodb.database is empty");
         refused("[mongodb.retention]\nevents_days = 0", "expected a nonzero u32");
+        let zones = "[mongodb.zones]\nEU = { number = 1, countries = [\"DE\"] }\n";
+        refused(
+            &format!("{zones}US = {{ number = 1, countries = [] }}"),
+            "zone US has number 1, like another",
+        );
+        refused(&format!("{zones}US = {{ number = 2, countries = [\"DE\"] }}"), "DE lies in zones 1 and 2");
+        refused(&format!("{zones}US = {{ number = 32, countries = [] }}"), "number 32, must be 1 to 31");
         refused("[topics.access-logs]\npartitions = 0", "must be 1 to 1023");
         refused("[topics.access-logs]\npartitions = 1024", "must be 1 to 1023");
         refused("[topics.access-rollups]\nbytes_max = 1", "must be at least 16777216");

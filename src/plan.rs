@@ -13,6 +13,7 @@ use runtime::TopicSpec;
 use runtime::cluster::Address;
 use sink::ModuleParams;
 use sink::schema::Retention;
+use sink::schema::sharding::Zones;
 
 use crate::args::{ClusterArgs, DeployArgs, Format, ProduceArgs, SourceArgs, StoreArgs, UpArgs};
 use crate::config::Config;
@@ -37,6 +38,10 @@ pub struct Store {
     pub wait_for_mongodb: Duration,
     /// After how long documents go.
     pub retention: Retention,
+    /// Which countries' documents stay on which shards.
+    pub zones: Zones,
+    /// How many partitions the log topic has.
+    pub partitions: u32,
 }
 
 impl Store {
@@ -57,6 +62,8 @@ impl Store {
             database: args.database.unwrap_or_else(|| config.mongodb.database.clone()),
             wait_for_mongodb: args.wait_for_mongodb,
             retention: config.mongodb.retention,
+            zones: config.mongodb.zones.clone(),
+            partitions: config.topics()[0].partitions,
         }
     }
 

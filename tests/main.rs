@@ -9,6 +9,8 @@ mod mongodb;
 mod pipeline;
 mod report;
 mod sample;
+mod shards;
 mod smartmodules;
 mod support;
 mod tidy;
+mod zones;

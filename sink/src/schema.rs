@@ -2,6 +2,7 @@
 
 pub mod definition;
 pub mod plan;
+pub mod sharding;
 pub mod users;
 
 pub use definition::Retention;
@@ -43,7 +44,7 @@ impl Level {
     }
 
     /// The collection of rollups.
-    pub fn rollups(self) -> &'static str {
+    pub const fn rollups(self) -> &'static str {
         match self {
             Self::Minute => "access_rollups_1m",
             Self::Hour => "access_rollups_1h",
@@ -52,7 +53,7 @@ impl Level {
     }
 
     /// The collection of user sketches; those of minutes lie with the minutes' totals.
-    pub fn users(self) -> &'static str {
+    pub const fn users(self) -> &'static str {
         match self {
             Self::Minute => MINUTES,
             Self::Hour => "access_users_1h",

@@ -6,8 +6,10 @@ mod deploy;
 mod doctor;
 mod live;
 mod mongodb;
+mod mongosh;
 mod produce;
 mod report;
+mod shards;
 mod status;
 mod summary;
 mod up;
@@ -34,6 +36,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Deploy(args) => deploy::run(args).await,
         Command::Connector(args) => connector::run(args).await,
         Command::Mongodb(MongodbCommand::Init(args)) => mongodb::init(args).await,
+        Command::Mongodb(MongodbCommand::Shards(args)) => shards::run(args).await,
         Command::Report(args) => report::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
         Command::Status(args) => status::run(args).await,

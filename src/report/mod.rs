@@ -12,7 +12,7 @@ mod period;
 mod query;
 mod rollups;
 mod sharp;
-mod table;
+pub(crate) mod table;
 mod text;
 mod text_alerts;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 
 use super::definition::{Collection, DAY_S, Index, Retention, collections};
+use super::sharding::warn_unless_sharded;
 use super::{ALERTS, EVENTS, Level, REJECTS};
 
 /// Code of a `create` of what is there already.
@@ -34,8 +35,8 @@ pub struct Step {
 pub enum Change {
     /// Nothing, it is as it should be.
     Keep,
-    /// It is not there: the command that creates it.
-    Create(Document),
+    /// It is not there: the commands that create it.
+    Create(Vec<Document>),
     /// It is another, which commands can mend in place: what differs, and the commands.
     Repair {
         /// What differs.
@@ -102,6 +103,7 @@ pub async fn ensure(database: &Database, retention: Option<&Retention>) -> Resul
         }
     }
     apply(database, &steps, false).await?;
+    warn_unless_sharded(database).await;
     Ok(if found.contains_key(EVENTS) { there } else { wanted })
 }
 
@@ -138,7 +140,7 @@ impl Step {
     /// The commands of this step; those that mend only with `repair`.
     pub fn commands(&self, repair: bool) -> &[Document] {
         match &self.change {
-            Change::Create(command) => std::slice::from_ref(command),
+            Change::Create(commands) => commands,
             Change::Repair { commands, .. } if repair => commands,
             _ => &[],
         }
@@ -178,11 +180,13 @@ async fn look(database: &Database) -> Result<BTreeMap<String, Found>> {
 pub fn compare(collection: &Collection, found: Option<&Found>) -> Vec<Step> {
     let name = collection.name;
     let Some(found) = found else {
-        let mut steps =
-            vec![Step { what: format!("collection {name}"), change: Change::Create(collection.create()) }];
+        let mut steps = vec![Step {
+            what: format!("collection {name}"),
+            change: Change::Create(vec![collection.create()]),
+        }];
         steps.extend(collection.indexes.iter().map(|index| Step {
             what: format!("index {} of {name}", index.name),
-            change: Change::Create(collection.create_indexes([index])),
+            change: Change::Create(vec![collection.create_indexes([index])]),
         }));
         return steps;
     };
@@ -272,7 +276,7 @@ fn compare_index(collection: &Collection, index: &Index, found: &Found) -> Chang
     let Some(theirs) = named else {
         return match index.expire_after_s {
             Some(seconds) => Change::Repair { how: expires(seconds), commands: vec![create] },
-            None => Change::Create(create),
+            None => Change::Create(vec![create]),
         };
     };
     let odd = odd_options(theirs);

@@ -39,6 +39,7 @@ impl Access {
                 "update",
                 "listCollections",
                 "listIndexes",
+                "collStats",
                 "createCollection",
                 "createIndex",
             ],
@@ -77,7 +78,7 @@ fn role_step(database: &str, access: Access, found: Option<&Document>) -> Step {
     let privileges = access.privileges(database);
     let command = |verb: &str| doc! { verb: access.name(), "privileges": privileges.clone(), "roles": [] };
     let change = match found {
-        None => Change::Create(command("createRole")),
+        None => Change::Create(vec![command("createRole")]),
         Some(role) if is_granted(role, &privileges) => Change::Keep,
         Some(_) => Change::Repair {
             how: format!("it may do something else than {}", access.actions().join(", ")),
@@ -114,7 +115,9 @@ fn user_step(
 ) -> Result<Step> {
     let roles = vec![Bson::from(doc! { "role": access.name(), "db": database })];
     let change = match found {
-        None => Change::Create(doc! { "createUser": access.name(), "pwd": password()?, "roles": roles }),
+        None => {
+            Change::Create(vec![doc! { "createUser": access.name(), "pwd": password()?, "roles": roles }])
+        }
         Some(user) if user.get_array("roles").is_ok_and(|found| *found == roles) => Change::Keep,
         Some(_) => Change::Repair {
             how: "it has other roles".to_owned(),
