@@ -115,9 +115,7 @@ impl Lines {
     }
 
     fn add(&mut self, placed_by: &[u8], key: Option<Vec<u8>>, value: Vec<u8>) {
-        let hash = domain::hash(placed_by);
-        let partition =
-            usize::try_from(hash % self.by_partition.len() as u64).expect("below the number of partitions");
+        let partition = partition_of(placed_by, self.by_partition.len());
         if self.stored_until.get(partition).is_some_and(|until| self.position <= *until) {
             return;
         }
@@ -125,6 +123,11 @@ impl Lines {
         self.by_partition[partition].push(Record { key, value });
         self.count += 1;
     }
+}
+
+/// The partition, of so many, of the lines of a user (or of a line without one).
+pub fn partition_of(placed_by: &[u8], partitions: usize) -> usize {
+    usize::try_from(domain::hash(placed_by) % partitions as u64).expect("below the number of partitions")
 }
 
 fn print(batches: &[Batch]) -> std::io::Result<()> {

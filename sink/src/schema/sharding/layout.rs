@@ -44,7 +44,8 @@ pub fn zones_of(wanted: &Wanted, collection: &str) -> Vec<u8> {
 }
 
 /// Gives every partition of a sharded collection a shard, for the epoch in use and the one after it, which a
-/// topic that is created anew will have. A shard keeps what it has as long as no shard of the zone gets more than its share.
+/// topic that is created anew will have. A shard keeps what it has as long as no shard of the zone gets more
+/// than its share.
 pub fn assign(found: &Found, wanted: &Wanted, collection: &str, newest: &Newest) -> Vec<Assignment> {
     let Some(sharded) = found.collections.get(&wanted.namespace(collection)) else { return Vec::new() };
     let mut load = BTreeMap::<String, u32>::new();
