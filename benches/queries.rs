@@ -2,6 +2,7 @@
 //! what lies on disk. Fills a database of its own through the whole pipeline, for each number of events; both
 //! ways must give the same sums. `STREAMPULSE_BENCH_EVENTS=100000` takes other numbers (with commas between).
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ async fn measure(database: &Database, uri: &str, dir: &std::path::Path, events: 
     let mut fill = Command::new(env!("CARGO_BIN_EXE_streampulse"));
     fill.args(["up", "--until-drained", "--seed", "7", "--database", "bench", "--mongodb-uri", uri]);
     fill.args(["--events", &events.to_string(), "--rate", &rate.to_string()]);
+    // Some alerts, so that their queries have something to find.
+    fill.args(["--limit-per-minute", &format!("{:.0}", 2.0 * 60.0 * rate)]);
     fill.args(["--start", &start.to_rfc3339(), "--data-dir"]).arg(dir.join("data"));
     let filled = fill.stdout(Stdio::null()).env("RUST_LOG", "warn").status()?;
     ensure!(filled.success(), "the pipeline failed");
@@ -93,7 +96,55 @@ async fn measure(database: &Database, uri: &str, dir: &std::path::Path, events: 
             raw.p50 / rollups.p50
         );
     }
+    explain(database, uri, noon).await?;
     sizes(database).await
+}
+
+/// What the server itself says of every query of the commands: which index, how much was read. Ends with an
+/// error where one scans a collection, or reads more than 1.2 keys a document.
+async fn explain(database: &Database, uri: &str, noon: DateTime<Utc>) -> Result<()> {
+    println!("\n| command | collection | queries | plan | keys | documents | ms |");
+    println!("|---|---|---|---|---|---|---|");
+    let day = format!("--from {} --to {}", (noon - TimeDelta::days(1)).to_rfc3339(), noon.to_rfc3339());
+    for command in [
+        "report --cities",
+        &format!("report --cities {day}"),
+        "report --cities --country BR",
+        &format!("report --cities --country BR {day}"),
+        "alerts",
+        "status",
+    ] {
+        let profile = database.collection::<Document>("system.profile");
+        profile.drop().await?;
+        database.run_command(doc! { "profile": 2 }).await?;
+        let mut process = Command::new(env!("CARGO_BIN_EXE_streampulse"));
+        process.args(command.split(' ')).args(["--database", "bench", "--mongodb-uri", uri]);
+        process.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        database.run_command(doc! { "profile": 0 }).await?;
+        let mut plans = BTreeMap::<(String, String), [i64; 4]>::new();
+        let mut found = profile.find(doc! { "ns": { "$ne": "bench.system.profile" } }).await?;
+        while found.advance().await? {
+            let entry = found.deserialize_current()?;
+            let Ok(plan) = entry.get_str("planSummary") else { continue };
+            let number = |key: &str| match entry.get(key) {
+                Some(Bson::Int32(n)) => i64::from(*n),
+                Some(Bson::Int64(n)) => *n,
+                _ => 0,
+            };
+            let [keys, documents, millis] = ["keysExamined", "docsExamined", "millis"].map(number);
+            let is_small = entry.get_str("ns").is_ok_and(|name| name == "bench.pipeline_state");
+            ensure!(is_small || !plan.contains("COLLSCAN"), "{command}: {entry}");
+            ensure!(documents == 0 || keys as f64 <= 1.2 * documents as f64 + 10.0, "{command}: {entry}");
+            let collection = entry.get_str("ns")?.trim_start_matches("bench.").to_owned();
+            let sum = plans.entry((collection, plan.to_owned())).or_default();
+            sum.iter_mut().zip([1, keys, documents, millis]).for_each(|(sum, n)| *sum += n);
+        }
+        let command = command.replace(&day, "(a day)");
+        for ((collection, plan), [queries, keys, documents, millis]) in plans {
+            println!("| {command} | {collection} | {queries} | {plan} | {keys} | {documents} | {millis} |");
+        }
+    }
+    Ok(())
 }
 
 /// The same answers from the events: by minute, and by country, city, device and content type.

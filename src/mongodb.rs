@@ -2,6 +2,7 @@
 
 use ::mongodb::Database;
 use anyhow::Result;
+use sink::reach::Reads;
 
 use crate::mongod::Mongod;
 use crate::plan::Store;
@@ -37,6 +38,18 @@ impl Reached {
 /// # Errors
 /// When it does not answer in time, or cannot do transactions.
 pub async fn reach(store: &Store) -> Result<Reached> {
+    reach_to(Reads::Primary, store).await
+}
+
+/// The same for a command that only reads, from a secondary where the URI says so.
+///
+/// # Errors
+/// As [`reach`].
+pub async fn reach_to_read(store: &Store) -> Result<Reached> {
+    reach_to(Reads::AsTheUriSays, store).await
+}
+
+async fn reach_to(reads: Reads, store: &Store) -> Result<Reached> {
     let (uri, local) = match &store.mongodb_uri {
         Some(uri) => (uri.clone(), None),
         None => {
@@ -45,7 +58,7 @@ pub async fn reach(store: &Store) -> Result<Reached> {
         }
     };
     let sink::reach::Reached { database, description } =
-        sink::reach::reach(&uri, &store.database, store.wait_for_mongodb).await?;
+        sink::reach::reach(&uri, &store.database, store.wait_for_mongodb, reads).await?;
     let whose = if local.is_some() { ", local" } else { "" };
     Ok(Reached { database, description: format!("{description}{whose}"), local })
 }

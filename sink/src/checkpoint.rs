@@ -153,8 +153,7 @@ impl Checkpoint {
         writes: &[Writes<'_>],
     ) -> Result<bool, mongodb::error::Error> {
         // An earlier try may have been committed without its answer reaching us.
-        let now = states(&self.database).find_one(doc! { "_id": &self.key }).await?;
-        let now = now.and_then(|state| state.get_i64("next").ok());
+        let now = self.next().await?;
         if now != Some(signed(from)) {
             return Ok(now == Some(signed(to)));
         }
@@ -171,7 +170,17 @@ impl Checkpoint {
         {
             tracing::debug!(%error, "cannot abort a transaction; the server does so on the session's next one");
         }
-        done
+        match done {
+            // On several shards a commit in doubt can come to its end after the position was read.
+            Ok(false) => Ok(self.next().await? == Some(signed(to))),
+            done => done,
+        }
+    }
+
+    /// The position as it is stored.
+    async fn next(&self) -> Result<Option<i64>, mongodb::error::Error> {
+        let state = states(&self.database).find_one(doc! { "_id": &self.key }).await?;
+        Ok(state.and_then(|state| state.get_i64("next").ok()))
     }
 }
 

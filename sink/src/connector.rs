@@ -16,7 +16,7 @@ use runtime::{Topic, Writers};
 
 use crate::heartbeat::{self, Heart};
 use crate::jobs::{Jobs, Work};
-use crate::reach::reach;
+use crate::reach::{Reads, reach};
 use crate::{Logs, Modules, Progress, Sink, checkpoint, schema};
 use config::{ConnectorConfig, Job};
 
@@ -28,7 +28,7 @@ use config::{ConnectorConfig, Job};
 pub async fn run(config: &Path, secrets: Option<&Path>, stop: impl Future<Output = ()>) -> Result<()> {
     let config = ConnectorConfig::load(config, secrets)?;
     let wait = Duration::from_millis(config.mongodb.wait_ms_max);
-    let reached = reach(config.mongodb.uri.reveal(), &config.mongodb.database, wait).await?;
+    let reached = reach(config.mongodb.uri.reveal(), &config.mongodb.database, wait, Reads::Primary).await?;
     let database = reached.database;
     let retention = schema::ensure(&database, None).await?;
     let holder = Holder::this_process();

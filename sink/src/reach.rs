@@ -20,18 +20,30 @@ pub struct Reached {
     pub description: String,
 }
 
+/// From which members of a replica set a command reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The primary: what writes must see what it wrote.
+    Primary,
+    /// What the URI says (`readPreference`).
+    AsTheUriSays,
+}
+
 /// Reaches the MongoDB at `uri` within `wait`, and its database of that name.
 ///
 /// # Errors
 /// When it does not answer in time, or cannot do transactions. No error shows the URI, which may hold a
 /// password.
-pub async fn reach(uri: &str, database: &str, wait: Duration) -> Result<Reached> {
+pub async fn reach(uri: &str, database: &str, wait: Duration, reads: Reads) -> Result<Reached> {
     let options = ClientOptions::parse(uri).await;
     let mut options = options.map_err(|_| {
         anyhow!("the MongoDB URI is not valid (it is not shown, since it may hold a password)")
     })?;
     options.app_name.get_or_insert_with(|| "streampulse".to_owned());
     options.server_selection_timeout = Some(wait);
+    if reads == Reads::Primary {
+        options.selection_criteria = None;
+    }
     let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (hello, version) = match hello(options.clone()).await {
         Ok(hello) => hello,

@@ -21,7 +21,7 @@ const FOLLOWED_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Runs the command.
 pub(super) async fn run(args: AlertsArgs) -> Result<ExitCode> {
-    let reached = crate::mongodb::reach(&Store::new(args.store)?).await?;
+    let reached = crate::mongodb::reach_to_read(&Store::new(args.store)?).await?;
     let done = tokio::select! {
         done = list(&reached.database, args.format, args.follow) => done,
         () = sink::connector::asked_to_stop() => Ok(()),

@@ -23,7 +23,7 @@ pub(super) async fn run(args: ReportArgs) -> Result<ExitCode> {
         cities: args.cities,
         country: args.country.map(|country| country.to_ascii_uppercase()),
     };
-    let reached = crate::mongodb::reach(&Store::new(args.store)?).await?;
+    let reached = crate::mongodb::reach_to_read(&Store::new(args.store)?).await?;
     let report = answer(&reached.database, &spec).await;
     reached.close().await;
     let report = report?;
