@@ -253,7 +253,8 @@ impl Config {
         }
         let zones = countries_by_number(&self.mongodb.zones).map_err(anyhow::Error::msg)?;
         if !zones.is_empty() {
-            filter_map.extend([text("zones", serde_json::to_string(&zones)?)]);
+            // As a connector spells it, so that the hash is the same.
+            filter_map.extend([text("zones", serde_json::to_value(&zones)?.to_string())]);
         }
         for (key, spellings) in [("devices", devices), ("content_types", content_types)] {
             if !spellings.is_empty() {

@@ -20,6 +20,9 @@ pub const LATENESS_MS_ALLOWED: i64 = 60_000;
 /// Accesses a minute over the whole platform above which a minute alerts, where nothing else is configured.
 pub const LIMIT_PER_MINUTE: u64 = 100_000;
 
+/// The parameters that shape an event, each a JSON object.
+pub const SHAPING: [&str; 4] = ["fields", "devices", "content_types", "zones"];
+
 /// What `access-filter-map` gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -111,10 +114,10 @@ impl AnomalySettings {
     }
 }
 
-/// Hash of the parameters that shape an event: `fields`, `devices`, `content_types` and `zones`.
+/// Hash of the parameters that shape an event ([`SHAPING`]).
 pub fn settings_hash(params: &Params) -> u64 {
     let mut text = String::new();
-    for key in ["fields", "devices", "content_types", "zones"] {
+    for key in SHAPING {
         text.push_str(params.get(key).map_or("", String::as_str));
         text.push('\n');
     }

@@ -73,7 +73,7 @@ pub struct Modules {
 /// Parameters of the three SmartModules, but for those that the jobs set themselves.
 #[derive(Clone, Debug, Default)]
 pub struct ModuleParams {
-    /// `fields`, `devices` and `content_types`.
+    /// `fields`, `devices`, `content_types` and `zones`.
     pub filter_map: BTreeMap<String, String>,
     /// `lateness_ms_allowed`.
     pub window_aggregate: BTreeMap<String, String>,

@@ -17,6 +17,7 @@ fn value_text(value: &Bson) -> String {
         Bson::Array(values) => {
             format!("[{}]", values.iter().map(value_text).collect::<Vec<_>>().join(", "))
         }
+        Bson::String(text) => serde_json::Value::from(text.as_str()).to_string(),
         Bson::Int64(number) => format!("Long(\"{number}\")"),
         Bson::MinKey => "MinKey()".to_owned(),
         Bson::MaxKey => "MaxKey()".to_owned(),

@@ -16,7 +16,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use domain::event_id::PARTITIONS_MAX;
 use domain::params::{
-    AnomalySettings, FilterMapSettings, LATENESS_MS_ALLOWED, LIMIT_PER_MINUTE, Params, WindowSettings,
+    AnomalySettings, FilterMapSettings, LATENESS_MS_ALLOWED, LIMIT_PER_MINUTE, Params, SHAPING,
+    WindowSettings,
 };
 use mongodb::options::ConnectionString;
 use runtime::cluster::Address;
@@ -341,7 +342,7 @@ fn filter_map(with: Params) -> Result<Params> {
         ensure!(!with.contains_key(key), "the job sets {key} of {FILTER_MAP} itself; remove it from `with`");
     }
     let spell = |(key, text): (String, String)| {
-        let json = ["fields", "devices", "content_types"].contains(&key.as_str());
+        let json = SHAPING.contains(&key.as_str());
         match serde_json::from_str::<serde_json::Value>(&text) {
             Ok(value) if json && value.as_object().is_some_and(serde_json::Map::is_empty) => None,
             Ok(value) if json => Some((key, value.to_string())),

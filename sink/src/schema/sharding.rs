@@ -9,11 +9,10 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use domain::event_id::{EventId, OFFSETS_MAX, PARTITIONS_MAX, Source, ZONES_MAX};
-use domain::zones::ZONE_OTHER;
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 use serde::Deserialize;
@@ -207,30 +206,35 @@ fn shards_of_zones(found: &Found, wanted: &Wanted) -> Vec<Step> {
     steps
 }
 
-/// The shards that documents of a zone may go to, by what the cluster has and will have.
+/// The shards that documents of a zone may go to. Those of no zone go to shards without one, or to all.
 fn eligible(found: &Found, wanted: &Wanted, number: u8) -> Vec<String> {
-    let carried = |shard: &str, there: &Shard| -> Vec<&String> {
-        let named = |zone: &Zone, name: &String| {
-            zone.shards.iter().any(|named| named == shard)
-                || zone.shards.is_empty() && there.zones.contains(name)
-        };
-        wanted.zones.iter().filter(|(name, zone)| named(zone, name)).map(|(name, _)| name).collect()
-    };
-    let usable: Vec<_> = found.shards.iter().filter(|(_, shard)| !shard.draining).collect();
-    let mut names: Vec<String> = match wanted.zones.iter().find(|(_, zone)| zone.number == number) {
-        Some((name, _)) => {
-            let carries = |(shard, there): &&(&String, &Shard)| carried(shard, there).contains(&name);
-            usable.iter().filter(carries).map(|(name, _)| (*name).clone()).collect()
+    let usable = found.shards.iter().filter(|(_, shard)| !shard.draining).map(|(name, _)| name);
+    let usable: Vec<String> = usable.cloned().collect();
+    let mut chosen = usable.clone();
+    match wanted.zones.iter().find(|(_, zone)| zone.number == number) {
+        Some((name, zone)) => {
+            let carriers = carriers(found, name, zone);
+            chosen.retain(|shard| carriers.contains(shard));
         }
         None => {
-            let free = |(shard, there): &&(&String, &Shard)| carried(shard, there).is_empty();
-            usable.iter().filter(free).map(|(name, _)| (*name).clone()).collect()
+            let taken: BTreeSet<_> =
+                wanted.zones.iter().flat_map(|(name, zone)| carriers(found, name, zone)).collect();
+            chosen.retain(|shard| !taken.contains(shard));
+            if chosen.is_empty() {
+                return usable;
+            }
         }
-    };
-    if names.is_empty() && number == ZONE_OTHER {
-        names = usable.into_iter().map(|(name, _)| name.clone()).collect();
     }
-    names
+    chosen
+}
+
+/// The shards that carry a zone: those that are named for it, or else those that the cluster says.
+fn carriers<'f>(found: &'f Found, name: &str, zone: &Zone) -> BTreeSet<&'f String> {
+    let carries = |(shard, there): &(&String, &Shard)| match zone.shards.as_slice() {
+        [] => there.zones.contains(name),
+        named => named.contains(shard),
+    };
+    found.shards.iter().filter(carries).map(|(shard, _)| shard).collect()
 }
 
 /// The ranges of `_id` that belong to zones.

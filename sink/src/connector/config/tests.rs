@@ -274,6 +274,8 @@ fn parameters_become_text_and_json_is_spelled_in_one_way() {
         filter_map("{fields: {timestamp: '@timestamp'}, devices: {}}"),
         secrets(&[("fields", r#"{"timestamp":"@timestamp"}"#)])
     );
+    let zones = secrets(&[("zones", r#"{"1":["DE","FR"]}"#)]);
+    assert_eq!(filter_map(r#"{zones: {"1": [DE, FR]}}"#), zones);
     for limit in ["5", "'5'"] {
         let step = format!("transforms: [{{uses: access-anomaly, with: {{limit_per_minute: {limit}}}}}]");
         assert_eq!(parsed(&job("alerts", &step)).params.anomaly, secrets(&[("limit_per_minute", "5")]));

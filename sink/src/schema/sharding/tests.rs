@@ -48,17 +48,26 @@ fn taken(found: &Found, wanted: &Wanted, zone: u8) -> BTreeMap<String, u32> {
     taken
 }
 
+/// Steps with their commands.
+fn shown(steps: &[Step]) -> String {
+    let lines = steps.iter().flat_map(|step| {
+        let commands = step.commands(true).iter().map(|command| format!("  {command}"));
+        std::iter::once(step.to_string()).chain(commands)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn all_collections_but_the_state_are_sharded() {
+    let collections = super::super::definition::collections(&super::super::Retention::default());
+    let names: Vec<&str> = collections.iter().map(|collection| collection.name).collect();
+    assert_eq!(names, [&SHARDED[..], &[super::super::STATE]].concat());
+}
+
 #[test]
 fn zones_and_shard_keys_are_golden() {
     let zones = Zones::from([("EU".to_owned(), zone(1, &["DE"], &["a"]))]);
     let steps = define(&cluster(&["a", "b"]), &wanted(&zones, 2));
-    let lines: Vec<String> = steps
-        .iter()
-        .flat_map(|step| {
-            let commands = step.commands(true).iter().map(|command| format!("  {command}"));
-            std::iter::once(step.to_string()).chain(commands).collect::<Vec<_>>()
-        })
-        .collect();
     expect![[r#"
         create   zone EU on a
           { "addShardToZone": "a", "zone": "EU" }
@@ -89,7 +98,7 @@ fn zones_and_shard_keys_are_golden() {
         create   shard key of access_users_1d
           { "shardCollection": "p.access_users_1d", "key": { "_id": 1 }, "unique": true }
         create   shard key of access_alerts
-          { "shardCollection": "p.access_alerts", "key": { "_id": 1 }, "unique": true }"#]].assert_eq(&lines.join("\n"));
+          { "shardCollection": "p.access_alerts", "key": { "_id": 1 }, "unique": true }"#]].assert_eq(&shown(&steps));
 }
 
 #[test]
@@ -98,13 +107,6 @@ fn moves_are_golden() {
     let wanted = wanted(&zones, 4);
     let found = ready(&["a", "b", "c"], &wanted);
     let steps = layout(&found, &wanted, EVENTS, &assign(&found, &wanted, EVENTS, &Newest::new()));
-    let lines: Vec<String> = steps
-        .iter()
-        .flat_map(|step| {
-            let commands = step.commands(true).iter().map(|command| format!("  {command}"));
-            std::iter::once(step.to_string()).chain(commands).collect::<Vec<_>>()
-        })
-        .collect();
     expect![[r#"
         create   access_events of zone 0, epoch 0, partitions 0 to 3 on c
           { "moveRange": "p.access_events", "min": { "_id": 0 }, "max": { "_id": 8796093022208 }, "toShard": "c" }
@@ -115,7 +117,7 @@ fn moves_are_golden() {
           { "moveRange": "p.access_events", "min": { "_id": 288234774198222848 }, "max": { "_id": 288239172244733952 }, "toShard": "a" }
         keep     access_events of zone 1, epoch 1, partitions 0 to 1 on b
         create   access_events of zone 1, epoch 1, partitions 2 to 3 on a
-          { "moveRange": "p.access_events", "min": { "_id": 290486574011908096 }, "max": { "_id": 290490972058419200 }, "toShard": "a" }"#]].assert_eq(&lines.join("\n"));
+          { "moveRange": "p.access_events", "min": { "_id": 290486574011908096 }, "max": { "_id": 290490972058419200 }, "toShard": "a" }"#]].assert_eq(&shown(&steps));
 }
 
 #[test]
