@@ -1,0 +1,47 @@
+//! `cargo xtask bench storage`: what the schema in docs/mongodb.md costs beside the others that it could be,
+//! on a mongod of its own: where events lie, how accesses are counted, how old events go. The candidates take
+//! turns, round by round, and figures are medians. Wall time ends with the server's answer; CPU is that of
+//! the server, up to the checkpoint that puts the work on its disk. `STREAMPULSE_BENCH_EVENTS=100000` takes
+//! another number of events.
+
+mod storage {
+    pub mod events;
+    pub mod retention;
+    pub mod rollups;
+    pub mod server;
+    pub mod traffic;
+    pub mod view;
+}
+
+use anyhow::{Context, Result, ensure};
+use streampulse::mongod::Mongod;
+
+use storage::server::Server;
+use storage::{events, retention, rollups, view};
+
+const EVENTS_DEFAULT: usize = 1_000_000;
+/// Fewer are not enough for each round and each day.
+const EVENTS_MIN: usize = 1_000;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let events = match std::env::var("STREAMPULSE_BENCH_EVENTS") {
+        Ok(events) => events.parse().with_context(|| format!("STREAMPULSE_BENCH_EVENTS: {events}"))?,
+        Err(_) => EVENTS_DEFAULT,
+    };
+    ensure!(events >= EVENTS_MIN, "STREAMPULSE_BENCH_EVENTS is {events}, must be at least {EVENTS_MIN}");
+    let dir = tempfile::tempdir()?;
+    let mongod = Mongod::start(dir.path(), None).await?;
+    let measured = measure(&mongod.uri(), events).await;
+    mongod.stop().await;
+    measured
+}
+
+async fn measure(uri: &str, events: usize) -> Result<()> {
+    let client = mongodb::Client::with_uri_str(uri).await?;
+    let server = |name| Server::new(client.database(name));
+    events::measure(&server("events").await?, events).await?;
+    rollups::measure(&server("rollups").await?, events).await?;
+    retention::measure(&server("retention").await?, events).await?;
+    view::measure(&server("view").await?, events).await
+}

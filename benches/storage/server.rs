@@ -1,0 +1,112 @@
+//! The server that is measured: what work costs it, and what lies on its disk.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use mongodb::Database;
+use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+
+/// Units of CPU time in /proc, on every Linux.
+const TICKS_PER_S: f64 = 100.0;
+
+/// A database, and the process that serves it.
+pub struct Server {
+    pub database: Database,
+    stat: PathBuf,
+}
+
+/// What a piece of work cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Until the server had answered.
+    pub wall_us: f64,
+    /// The server's CPU, until the checkpoint after it.
+    pub cpu_us: f64,
+}
+
+/// What lies on disk, in bytes.
+pub struct Sizes {
+    pub documents: f64,
+    pub indexes: f64,
+}
+
+impl Server {
+    pub async fn new(database: Database) -> Result<Self> {
+        let status = database.client().database("admin").run_command(doc! { "serverStatus": 1 }).await?;
+        let pid = number(&status, "pid")?;
+        Ok(Self { database, stat: format!("/proc/{pid}/stat").into() })
+    }
+
+    pub async fn cost(&self, work: impl Future<Output = Result<()>>) -> Result<Cost> {
+        let (cpu_us, began) = (self.cpu_us()?, Instant::now());
+        work.await?;
+        let wall_us = began.elapsed().as_secs_f64() * 1e6;
+        self.checkpoint().await?;
+        Ok(Cost { wall_us, cpu_us: self.cpu_us()? - cpu_us })
+    }
+
+    /// Ends with everything on disk; sizes are those of the last checkpoint.
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.database.client().database("admin").run_command(doc! { "fsync": 1 }).await?;
+        Ok(())
+    }
+
+    pub async fn sizes(&self, collection: &str) -> Result<Sizes> {
+        let stats = self.database.run_command(doc! { "collStats": collection }).await?;
+        Ok(Sizes { documents: number(&stats, "storageSize")?, indexes: number(&stats, "totalIndexSize")? })
+    }
+
+    pub async fn insert(&self, commands: Vec<RawDocumentBuf>) -> Result<()> {
+        for command in commands {
+            check(&self.database.run_raw_command(command).await?)?;
+        }
+        Ok(())
+    }
+
+    fn cpu_us(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(&self.stat)
+            .with_context(|| format!("cannot read {}; this benchmark needs Linux", self.stat.display()))?;
+        // The name before the bracket may hold anything. Fields 14 and 15 are user and system time.
+        let (_, fields) = stat.rsplit_once(')').context("no process")?;
+        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        Ok(times.sum::<Result<f64, _>>()? / TICKS_PER_S * 1e6)
+    }
+}
+
+/// One insert of all `documents`, as the sink makes them.
+pub fn insert_command(
+    collection: &str,
+    documents: impl IntoIterator<Item = RawDocumentBuf>,
+) -> RawDocumentBuf {
+    let mut array = RawArrayBuf::new();
+    documents.into_iter().for_each(|document| array.push(document));
+    rawdoc! {
+        "insert": collection,
+        "ordered": false,
+        "writeConcern": { "w": "majority" },
+        "documents": array,
+    }
+}
+
+/// An answer says `ok` whatever became of its statements.
+pub fn check(answer: &Document) -> Result<()> {
+    let refused = ["writeErrors", "writeConcernError"].iter().find_map(|key| answer.get(key));
+    ensure!(refused.is_none(), "the server refused: {refused:?}");
+    Ok(())
+}
+
+pub fn number(document: &Document, key: &str) -> Result<f64> {
+    match document.get(key) {
+        Some(Bson::Int32(number)) => Ok(f64::from(*number)),
+        Some(Bson::Int64(number)) => Ok(*number as f64),
+        Some(Bson::Double(number)) => Ok(*number),
+        other => anyhow::bail!("{key} is {other:?}"),
+    }
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
