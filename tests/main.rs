@@ -3,6 +3,7 @@
 
 mod cluster;
 mod cluster_whole;
+mod docs;
 mod fluvio;
 mod lease;
 mod mongodb;
@@ -13,4 +14,5 @@ mod shards;
 mod smartmodules;
 mod support;
 mod tidy;
+mod users;
 mod zones;
