@@ -13,7 +13,7 @@ use crate::sample::{all, millis};
 use crate::support::{database, database_name, mongodb_uri, run, streampulse};
 
 /// No other test has this one.
-const SEED: u64 = 0x5eed_0f_0521;
+const SEED: u64 = 0x5e_ed0f_0521;
 const PARTITIONS: usize = 4;
 const DAYS: i64 = 2;
 /// Lines of hours of a day, from quiet to busy.
