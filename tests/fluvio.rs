@@ -138,8 +138,16 @@ impl Fluvio {
             files.map(|file| file.path()).filter(|path| path.is_file()).collect::<Vec<_>>()
         };
         let read = |path: PathBuf| (path.clone(), std::fs::read(path).unwrap_or_default());
-        let before: Vec<_> =
-            files().into_iter().map(read).filter(|(_, content)| !content.is_empty()).collect();
+        let until = Instant::now() + PATIENCE;
+        let before = loop {
+            // One that is empty now is being rewritten: its content would be unknown if the kill came meanwhile.
+            let before: Vec<_> = files().into_iter().map(read).collect();
+            if before.iter().all(|(_, content)| !content.is_empty()) {
+                break before;
+            }
+            assert!(Instant::now() < until, "the SC leaves an empty metadata file");
+            std::thread::sleep(Duration::from_millis(5));
+        };
         kill(self.sc.take());
         for (path, content) in before {
             if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
