@@ -32,6 +32,9 @@ pub const JOB: &str = "rollups";
 const CHECKPOINT: &str = "rollups|access-rollups";
 /// Longest time that counts are gathered.
 const GATHER_MAX: Duration = Duration::from_secs(1);
+/// What to do about frames of another version.
+const UNREADABLE: &str = "access-rollups holds what this version cannot read; what another version left in it has to \
+                          be drained with that version";
 /// Cells from which on no more are gathered.
 const GATHERED_CELLS_MAX: usize = 2_000;
 /// Users (by minute) from which on no more are gathered.
@@ -124,7 +127,7 @@ impl Rollups<'_> {
             if offset < self.next {
                 continue;
             }
-            match wire::kind(value)? {
+            match wire::kind(value).context(UNREADABLE)? {
                 Kind::Tick => {}
                 Kind::Delta => self.take_delta(DeltaFrame::decode(value)?, gathered)?,
                 kind => bail!("a frame of kind {kind:?} does not belong into access-rollups"),
