@@ -13,6 +13,7 @@ use producer::pace::Backfill;
 use producer::publish::partition_of;
 use producer::{Generator, GeneratorConfig};
 use sink::schema::EVENTS;
+use sink::schema::daily::Parts;
 use sink::schema::sharding::{
     Found, Newest, Shard, Wanted, Zone, Zones, assign, countries_by_number, define, layout,
 };
@@ -122,7 +123,7 @@ type Spread = BTreeMap<Option<u8>, (f64, f64)>;
 
 fn spread((shards, partitions): (usize, u32), counts: &Counts) -> Result<Spread> {
     let zones = zones(shards);
-    let wanted = Wanted { database: "p", zones: &zones, partitions, epoch: 0 };
+    let wanted = Wanted { database: "p", zones: &zones, partitions, epoch: 0, events: Parts::one() };
     let names = (0..shards).map(|shard| (shard_name(shard), Shard::default()));
     let mut found = Found { shards: names.collect(), ..Found::default() };
     for step in define(&found, &wanted) {

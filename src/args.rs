@@ -95,7 +95,7 @@ pub struct MongodbInitArgs {
     /// Print the commands, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Mend what differs; a shorter retention then deletes documents
+    /// Mend what differs; a shorter retention then deletes documents, and days that are over are dropped
     #[arg(long)]
     pub apply: bool,
     /// Roles and users with least privilege too

@@ -221,6 +221,7 @@ impl Config {
             "cluster.endpoint and cluster.profile both name a cluster; remove one"
         );
         ensure!(!config.mongodb.database.is_empty(), "mongodb.database is empty");
+        config.mongodb.retention.check().map_err(anyhow::Error::msg).context("mongodb.retention")?;
         let params = config.params()?;
         let checks = [
             FilterMapSettings::parse(&params.filter_map).map(|_| ()),
@@ -339,6 +340,9 @@ mod tests {
         );
         refused("[mongodb]\ndatabase = \"\"", "mongodb.database is empty");
         refused("[mongodb.retention]\nevents_days = 0", "expected a nonzero u32");
+        refused("[mongodb.retention]\nevents_by = \"hand\"", "expected `ttl` or `drop`");
+        refused("[mongodb.retention]\nevents_by = \"drop\"", "set events_days too");
+        refused("[mongodb.retention]\nevents_by = \"drop\"\nevents_days = 401", "must be at most 400");
         let zones = "[mongodb.zones]\nEU = { number = 1, countries = [\"DE\"] }\n";
         refused(
             &format!("{zones}US = {{ number = 1, countries = [] }}"),

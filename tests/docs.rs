@@ -6,8 +6,9 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use clap::{CommandFactory, Parser};
-use sink::schema::Retention;
-use sink::schema::definition::collections;
+use sink::schema::daily::{Day, OTHER};
+use sink::schema::definition::{self, Collection, collections};
+use sink::schema::{EVENTS, EventsBy, Retention};
 use streampulse::args::Cli;
 use streampulse::config::Config;
 
@@ -118,12 +119,19 @@ fn full() -> Retention {
     let days = NonZeroU32::new(1);
     Retention {
         events_days: days,
+        events_by: EventsBy::Drop,
         rejects_days: days,
         minutes_days: days,
         hours_days: days,
         days_days: days,
         alerts_days: days,
     }
+}
+
+/// All collections but those of single days.
+fn all(retention: &Retention) -> Vec<Collection> {
+    let of_events = [EVENTS, OTHER].map(|name| definition::events(name, retention.events_days));
+    of_events.into_iter().chain(collections(retention)).collect()
 }
 
 /// The part of docs/mongodb.md under a heading.
@@ -135,7 +143,8 @@ fn section(heading: &str) -> &'static str {
 
 #[test]
 fn collections_are_the_ones_of_the_schema() {
-    let schema: BTreeSet<&str> = collections(&full()).iter().map(|collection| collection.name).collect();
+    let schema = all(&full());
+    let schema: BTreeSet<&str> = schema.iter().map(|collection| collection.name.as_str()).collect();
     // In bold, those that differ only at the end as `name_1`, `_2`.
     let mut described = BTreeSet::new();
     let bold = section("Collections").split("**").skip(1).step_by(2).filter(|bold| bold.starts_with('`'));
@@ -156,7 +165,7 @@ fn collections_are_the_ones_of_the_schema() {
             if is_name && !word.ends_with(".wasm") {
                 let exists = match word.strip_suffix('*') {
                     Some(stem) => schema.iter().any(|collection| collection.starts_with(stem)),
-                    None => schema.contains(word),
+                    None => schema.contains(word) || Day::of_collection(word).is_some(),
                 };
                 assert!(exists, "{name}: there is no collection {word}");
                 seen += 1;
@@ -170,9 +179,10 @@ fn collections_are_the_ones_of_the_schema() {
 fn indexes_are_the_ones_of_the_schema() {
     let mut documented = BTreeMap::<&str, BTreeSet<String>>::new();
     let mut known: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for collection in collections(&Retention::default()).into_iter().chain(collections(&full())) {
-        let names = collection.indexes.into_iter().map(|index| index.name);
-        known.entry(collection.name).or_default().extend(names);
+    let schema = [all(&Retention::default()), all(&full())].concat();
+    for collection in &schema {
+        let names = collection.indexes.iter().map(|index| index.name.clone());
+        known.entry(&collection.name).or_default().extend(names);
     }
     let mut row_collections: Vec<&str> = Vec::new();
     for row in section("Indexes").lines().filter(|line| line.starts_with("| ")).skip(1) {
@@ -218,7 +228,11 @@ fn settings_are_ones_that_the_pipeline_file_takes() {
                 check(name, &span);
             }
             if let Some((key, value)) = span.split_once(" = ") {
-                check(name, &format!("[topics.access-logs]\n{key} = {value}"));
+                let table = match key {
+                    "events_by" => "[mongodb.retention]\nevents_days = 1",
+                    _ => "[topics.access-logs]",
+                };
+                check(name, &format!("{table}\n{key} = {value}"));
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod cluster_whole;
+mod daily;
 mod docs;
 mod fluvio;
 mod lease;

@@ -177,6 +177,9 @@ async fn retention_is_put_into_force_only_when_asked_and_ended_again() {
     assert_eq!(others(&init(dir.path(), &name, "", 0), "keep"), ["0 done"]);
 }
 
+const BY_DAY: &str =
+    "[mongodb]\ndatabase = \"daily\"\n[mongodb.retention]\nevents_days = 5\nevents_by = \"drop\"\n";
+
 /// A server that asks who is there.
 struct Guarded(Child);
 
@@ -215,18 +218,34 @@ async fn the_writer_runs_the_pipeline_and_no_user_can_do_more_than_it_should() {
     let first = users(&uri, 0);
     assert!(first.contains("create   user streampulse-reader") && first.ends_with("18 done\n"), "{first}");
     assert!(users(&uri, 0).ends_with("0 done\n"));
+    std::fs::write(dir.path().join("daily.toml"), BY_DAY).expect("a file");
+    let daily = users(&format!("{uri} --config daily.toml"), 0);
+    assert!(daily.contains("create   view access_events") && daily.ends_with("28 done\n"), "{daily}");
     open.stop().await;
 
     let _guarded = Guarded::start(dir.path(), port);
-    let as_user = |user: &str| {
+    let of_database = |user: &str, database: &str| {
         let (name, password) = (format!("streampulse-{user}"), &user[..1]);
-        format!("mongodb://{name}:{password}@127.0.0.1:{port}/?directConnection=true&authSource=streampulse")
+        format!("mongodb://{name}:{password}@127.0.0.1:{port}/?directConnection=true&authSource={database}")
     };
+    let as_user = |user: &str| of_database(user, "streampulse");
     let up = |uri: &str| {
         format!(
             "up --events 200 --rate 1000 --malformed 0 --until-drained --limit-per-minute 1 --data-dir d --wait-for-mongodb 30s --mongodb-uri {uri}"
         )
     };
+    // Yesterday has no collection yet: the writer makes it, and lets the view show it.
+    let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
+    let (day, start) = (yesterday.format("%Y%m%d"), yesterday.format("%Y-%m-%dT12:00:00Z"));
+    let writer = of_database("writer", "daily");
+    run(streampulse(dir.path(), &format!("{} --start {start} --config daily.toml", up(&writer))), 0);
+    let database =
+        Client::with_uri_str(of_database("reader", "daily")).await.expect("a client").database("daily");
+    for name in ["access_events".to_owned(), format!("access_events_{day}")] {
+        let count = database.collection::<Document>(&name).count_documents(doc! {}).await;
+        assert_eq!(count.ok(), Some(200), "{name}");
+    }
+    std::fs::remove_dir_all(dir.path().join("d")).expect("the log of the other database");
     run(streampulse(dir.path(), &up(&as_user("writer"))), 0);
     let report =
         run(streampulse(dir.path(), &format!("report --format json --mongodb-uri {}", as_user("reader"))), 0);

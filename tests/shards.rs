@@ -7,9 +7,10 @@ mod cluster;
 use std::collections::BTreeSet;
 
 use mongodb::bson::{Bson, Document, doc};
-use sink::schema::plan::{self, Change, Step};
+use sink::schema::daily::Parts;
+use sink::schema::plan::{self, Change, Plan, Step};
 use sink::schema::sharding::{self, Found, Newest, Wanted, Zone, Zones};
-use sink::schema::{EVENTS, REJECTS, Retention};
+use sink::schema::{EVENTS, EventsBy, REJECTS, Retention};
 
 use self::cluster::ShardedCluster;
 use crate::support::{run, streampulse};
@@ -17,7 +18,7 @@ use crate::support::{run, streampulse};
 const PARTITIONS: u32 = 4;
 
 fn wanted(zones: &Zones) -> Wanted<'_> {
-    Wanted { database: "sharded", zones, partitions: PARTITIONS, epoch: 0 }
+    Wanted { database: "sharded", zones, partitions: PARTITIONS, epoch: 0, events: Parts::one() }
 }
 
 /// Does the steps on the servers and on the model of them.
@@ -37,7 +38,7 @@ async fn layout(
     newest: &Newest,
 ) -> Vec<Step> {
     let mut all = Vec::new();
-    for collection in [EVENTS, REJECTS] {
+    for collection in wanted.laid_out() {
         let found = cluster.found().await;
         let steps = sharding::layout(
             &found,
@@ -61,7 +62,7 @@ async fn real_shards_become_what_the_definitions_say() {
     // The collections first, as `mongodb init` does, on the database's primary shard.
     let primary = cluster.shard("shard0");
     let retention = Retention { events_days: 30.try_into().ok(), ..Retention::default() };
-    let steps = plan::plan(&primary, &retention).await.expect("a plan");
+    let steps = plan::plan(&primary, &retention).await.expect("a plan").steps;
     plan::apply(&primary, &steps, true).await.expect("collections");
     let mut model = cluster.found().await;
     let steps = sharding::define(&model, &wanted);
@@ -94,7 +95,7 @@ async fn real_shards_become_what_the_definitions_say() {
 
     // A move takes options, validators and indexes along: each shard has what a single server would have.
     let there = cluster.shard("shard1");
-    let steps = plan::plan(&there, &retention).await.expect("a plan");
+    let steps = plan::plan(&there, &retention).await.expect("a plan").steps;
     let of_events = steps.iter().filter(|step| step.what.contains(EVENTS));
     let changes: Vec<_> = of_events.map(|step| (step.what.as_str(), &step.change)).collect();
     assert_eq!(changes.len(), 3, "collection, validator, index: {changes:?}");
@@ -121,8 +122,8 @@ async fn a_shard_that_joins_takes_coming_events_and_no_stored_one() {
         let shard = model.collections["sharded.access_events"].shard_of(first).expect("a shard").to_owned();
         let documents: Vec<Document> = (0..100).map(|offset| doc! { "_id": first + offset }).collect();
         cluster.shard(&shard).collection(EVENTS).insert_many(documents).await.expect("stored");
-        let found = sharding::newest(&cluster.shard(&shard), EVENTS, (0, 0), PARTITIONS).await.expect("ids");
-        assert_eq!(found[&partition], 99);
+        let found = sharding::newest(&cluster.shard(&shard), &wanted, EVENTS).await.expect("ids");
+        assert_eq!(found[&(0, partition)], 99);
         newest.insert((0, partition), 99);
     }
     let stored = cluster.count_by_shard(EVENTS).await;
@@ -136,6 +137,32 @@ async fn a_shard_that_joins_takes_coming_events_and_no_stored_one() {
     assert_eq!(cluster.found().await, model);
     assert_eq!(cluster.count_by_shard(EVENTS).await, [200, 200, 0]);
     assert_eq!(layout(&cluster, &mut model, &wanted, &newest).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_day_lies_on_the_shards_before_anything_happens_on_it() {
+    let cluster = ShardedCluster::start(2).await;
+    let zones = Zones::new();
+    let primary = cluster.shard("shard0");
+    let retention =
+        Retention { events_days: 30.try_into().ok(), events_by: EventsBy::Drop, ..Retention::default() };
+    let Plan { steps, events } = plan::plan(&primary, &retention).await.expect("a plan");
+    plan::apply(&primary, &steps, false).await.expect("collections and the view");
+    let wanted = Wanted { events, ..wanted(&zones) };
+    let mut model = cluster.found().await;
+    let steps = sharding::define(&model, &wanted);
+    carry_out(&cluster, &mut model, &steps).await;
+    model = cluster.found().await;
+    assert_eq!(model.collections.len(), 9 + 8, "other, eight days and what is beside events");
+    layout(&cluster, &mut model, &wanted, &Newest::new()).await;
+    assert_eq!(cluster.found().await, model);
+    assert_eq!(layout(&cluster, &mut model, &wanted, &Newest::new()).await, []);
+    for day in &wanted.events.coming {
+        let owners: BTreeSet<&str> = (0..i64::from(PARTITIONS))
+            .filter_map(|partition| model.collections[&wanted.namespace(day)].shard_of(partition << 41))
+            .collect();
+        assert_eq!(owners.len(), 2, "{day} lies on {owners:?}");
+    }
 }
 
 /// Runs where there is a mongos; `cargo xtask test` says where there is none.

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use mongodb::Database;
+use mongodb::bson::Document;
 use streampulse::mongod::Mongod;
 
 struct Server {
@@ -58,4 +60,16 @@ pub fn run(mut command: Command, code: i32) -> Output {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{command:?}: {errors}");
     output
+}
+
+/// Kills a pipeline once so many events are stored.
+pub async fn kill_after(database: &Database, events: u64, mut pipeline: Command) {
+    let mut child = pipeline.spawn().expect("it starts");
+    let stored =
+        || async { database.collection::<Document>("access_events").estimated_document_count().await };
+    while child.try_wait().expect("our child").is_none() && stored().await.unwrap_or(0) < events {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    child.kill().expect("a child can be killed until it is waited for");
+    child.wait().expect("it ends");
 }

@@ -2,14 +2,12 @@
 //! through a change of the zones, and nothing is lost or counted twice for it.
 
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use mongodb::Database;
 use mongodb::bson::Document;
 
 use crate::sample::{Sample, all};
-use crate::support::{database, database_name, mongodb_uri, run, streampulse};
+use crate::support::{database, database_name, kill_after, mongodb_uri, run, streampulse};
 
 fn write(dir: &Path, sample: &Sample, zones: &[(&str, u8, &str)]) {
     let zone = |(name, number, countries): &(&str, u8, &str)| {
@@ -86,16 +84,4 @@ async fn events_lie_in_their_countries_zone_through_kills_and_changes() {
     let report = run(streampulse(dir.path(), &format!("report --country PT --format json {args}")), 0);
     let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("JSON");
     assert_eq!(report["totals"]["accesses"], accesses);
-}
-
-/// Kills a pipeline once so many events are stored.
-async fn kill_after(database: &Database, events: u64, mut pipeline: Command) {
-    let mut child = pipeline.spawn().expect("it starts");
-    let stored =
-        || async { database.collection::<Document>("access_events").estimated_document_count().await };
-    while child.try_wait().expect("our child").is_none() && stored().await.unwrap_or(0) < events {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    child.kill().expect("a child can be killed until it is waited for");
-    child.wait().expect("it ends");
 }

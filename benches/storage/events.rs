@@ -1,9 +1,9 @@
 //! Where events lie: what an insert costs and what an event takes on disk, by kind of collection.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use sink::schema::definition::collections;
-use sink::schema::{EVENTS, Retention};
+use sink::schema::EVENTS;
+use sink::schema::definition::events as ours;
 
 use super::server::{Server, insert_command, median};
 use super::traffic::{self, EVENTS_PER_INSERT, EVENTS_PER_S, span_ms};
@@ -33,8 +33,7 @@ pub fn both(mut options: Document, more: Document) -> Document {
 }
 
 fn candidates() -> Result<Vec<Candidate>> {
-    let ours = collections(&Retention::default()).into_iter().find(|ours| ours.name == EVENTS);
-    let ours = ours.context("the schema has no events")?;
+    let ours = ours(EVENTS, None);
     let plain = |name, options| Candidate { name, options, ts_index: false, shape: Ok };
     let by_place = doc! { "timeseries": { "timeField": "ts", "metaField": "place" } };
     Ok(vec![

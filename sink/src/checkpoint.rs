@@ -7,7 +7,8 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{ClientSession, Collection, Database};
 
-use crate::schema::{EVENTS, REJECTS, STATE};
+use crate::schema::daily::stored_in;
+use crate::schema::{REJECTS, STATE};
 use crate::write::{Retry, update};
 use crate::{Progress, fatal, signed};
 
@@ -61,12 +62,14 @@ pub async fn newest_epoch(database: &Database, name: &str) -> Result<u32> {
 }
 
 async fn has_events(database: &Database, epoch: u32) -> Result<bool> {
+    let mut collections = stored_in(database).await.context("cannot list the collections of events")?;
+    collections.push(REJECTS.to_owned());
     for zone in 0..ZONES_MAX {
         let id = |source, offset| EventId::new(zone, source, offset).map(EventId::get);
         let first = Source::new(epoch, 0).and_then(|source| id(source, 0));
         let last = Source::new(epoch, PARTITIONS_MAX - 1).and_then(|source| id(source, OFFSETS_MAX - 1));
         let range = doc! { "_id": { "$gte": first, "$lte": last } };
-        for collection in [EVENTS, REJECTS] {
+        for collection in &collections {
             let found = database.collection::<Document>(collection).find_one(range.clone()).await;
             if found.context("cannot read events")?.is_some() {
                 return Ok(true);

@@ -1,5 +1,6 @@
 //! Job `events`: log lines, already turned into documents and counts by the SmartModules, go to
-//! `access_events` and `access_rejects`; the counts, and a tick every second, go on to `access-rollups`.
+//! `access_events`, or the collection of its day, and `access_rejects`; the counts, and a tick every second,
+//! go on to `access-rollups`.
 //!
 //! # Delivery
 //! Insert, forward, checkpoint, in this order. After a crash the lines since the checkpoint come again: the
@@ -22,7 +23,9 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 use runtime::{Batch, BatchStream, Output, Record};
 
 use crate::checkpoint::Checkpoint;
-use crate::schema::{EVENTS, REJECTS, Retention};
+use crate::routes::Routes;
+use crate::schema::daily::stored_in;
+use crate::schema::{REJECTS, Retention};
 use crate::write::{insert, insert_commands};
 use crate::{Logs, Sink, fatal, module, now_ms, rollups, signed};
 
@@ -114,6 +117,8 @@ struct Partition<'a> {
     stored_until: u64,
     /// Offsets from there on that an earlier run has stored.
     stored: HashSet<u64>,
+    /// Where events go.
+    routes: Routes,
     /// The incarnation of `access-rollups` that the counts go to.
     rollups_id: String,
     /// Whether it was said that lines are older than what is kept.
@@ -197,6 +202,7 @@ impl<'a> Partition<'a> {
             params_until,
             stored_until: saved,
             stored,
+            routes: Routes::new(&sink.retention),
             rollups_id,
             warned_of_age: false,
         };
@@ -336,7 +342,8 @@ impl<'a> Partition<'a> {
         let new = |document: &&[u8]| all_new || !offset(document).is_some_and(is_stored);
         let events = frames.iter().flat_map(|frame| documents(frame.documents)).filter(new);
         let rejects = frames.iter().flat_map(|frame| documents(frame.rejects)).filter(new);
-        let (events, rejects) = (insert_commands(EVENTS, events)?, insert_commands(REJECTS, rejects)?);
+        let events = self.routes.insert_commands(database, progress, now_ms(), events).await?;
+        let rejects = insert_commands(REJECTS, rejects)?;
         let written = insert(database, progress, events).await?;
         insert(database, progress, rejects).await?;
         let accepted: u64 = frames.iter().map(|frame| u64::from(frame.accepted)).sum();
@@ -419,11 +426,13 @@ fn zones<'p>(settings: impl Iterator<Item = &'p BTreeMap<String, String>>) -> Re
 async fn stored_offsets(sink: &Sink, source: Source, next: u64, zones: BTreeSet<u8>) -> Result<HashSet<u64>> {
     const LOOK_UP: &str = "cannot look up which events are stored";
     let mut stored = HashSet::new();
+    let mut collections = stored_in(&sink.database).await.context(LOOK_UP)?;
+    collections.push(REJECTS.to_owned());
     for zone in zones {
         let id = |offset| EventId::new(u32::from(zone), source, offset).map(EventId::get);
         let first = id(next).ok_or_else(|| fatal(format!("{source} has used up its offsets")))?;
         let range = doc! { "_id": { "$gte": first, "$lte": id(OFFSETS_MAX - 1) } };
-        for collection in [EVENTS, REJECTS] {
+        for collection in &collections {
             let documents = sink.database.collection::<RawDocumentBuf>(collection);
             let mut found =
                 documents.find(range.clone()).projection(doc! { "_id": 1 }).await.context(LOOK_UP)?;

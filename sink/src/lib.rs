@@ -21,6 +21,7 @@ pub mod logging;
 pub mod progress;
 pub mod reach;
 pub mod rollups;
+mod routes;
 pub mod schema;
 mod sketch;
 mod write;

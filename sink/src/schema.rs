@@ -1,14 +1,15 @@
 //! The collections: their names, what they are made of, and how a database comes to have them.
 
+pub mod daily;
 pub mod definition;
 pub mod plan;
 pub mod sharding;
 pub mod users;
 
-pub use definition::Retention;
+pub use definition::{EventsBy, Retention};
 pub use plan::ensure;
 
-/// Raw events.
+/// Raw events: a collection, or the view over those of [`daily`].
 pub const EVENTS: &str = "access_events";
 /// Lines that are no events.
 pub const REJECTS: &str = "access_rejects";

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use ::mongodb::Database;
 use anyhow::{Context, Result};
 use sink::checkpoint::newest_epoch;
-use sink::schema::plan::{self, Change, Step};
-use sink::schema::sharding::{self, Found, Newest, Wanted};
+use sink::schema::daily::Parts;
+use sink::schema::plan::{self, Change, Plan, Step};
+use sink::schema::sharding::{self, Found, Wanted};
 use sink::schema::users::{self, Access};
-use sink::schema::{EVENTS, REJECTS};
 
 use super::mongosh::shown;
 use crate::args::MongodbInitArgs;
@@ -40,24 +40,24 @@ async fn run(store: &Store, reached: &Reached, asked: Asked) -> Result<ExitCode>
     if asked.sharded {
         sharding::require_mongos(&database.client().database("admin")).await?;
     }
-    let mut steps = plan::plan(database, &store.retention).await?;
+    let Plan { mut steps, events } = plan::plan(database, &store.retention).await?;
     if asked.users {
-        steps.extend(users::plan(database, password).await?);
+        steps.extend(users::plan(database, events.are_daily(), password).await?);
     }
     println!("database {} on {}", database.name(), reached.description);
     let mut tally = Tally { asked, due: 0, repairs: 0, differs: false };
     tally.carry_out(database, &steps).await?;
     if asked.sharded {
-        spread(store, database, &mut tally).await?;
+        spread(store, database, events, &mut tally).await?;
     }
     Ok(tally.tell())
 }
 
 /// Zones and shard keys first, and then, of the chunks that come of them, which shard takes what.
-async fn spread(store: &Store, database: &Database, tally: &mut Tally) -> Result<()> {
+async fn spread(store: &Store, database: &Database, events: Parts, tally: &mut Tally) -> Result<()> {
     let client = database.client();
     let (config, admin) = (client.database("config"), client.database("admin"));
-    let wanted = wanted(store, database).await?;
+    let wanted = wanted(store, database, events).await?;
     let mut found = Found::read(&config, wanted.database).await?;
     let steps = sharding::define(&found, &wanted);
     tally.carry_out(&admin, &steps).await?;
@@ -67,8 +67,8 @@ async fn spread(store: &Store, database: &Database, tally: &mut Tally) -> Result
     } else {
         found = Found::read(&config, wanted.database).await?;
     }
-    for collection in [EVENTS, REJECTS] {
-        let newest = newest(database, &wanted, collection).await?;
+    for collection in wanted.laid_out() {
+        let newest = sharding::newest(database, &wanted, collection).await?;
         let assignments = sharding::assign(&found, &wanted, collection, &newest);
         tally.carry_out(&admin, &sharding::layout(&found, &wanted, collection, &assignments)).await?;
     }
@@ -76,20 +76,13 @@ async fn spread(store: &Store, database: &Database, tally: &mut Tally) -> Result
     Ok(())
 }
 
-pub(super) async fn wanted<'s>(store: &'s Store, database: &'s Database) -> Result<Wanted<'s>> {
+pub(super) async fn wanted<'s>(
+    store: &'s Store,
+    database: &'s Database,
+    events: Parts,
+) -> Result<Wanted<'s>> {
     let epoch = newest_epoch(database, LOGS).await?;
-    Ok(Wanted { database: database.name(), zones: &store.zones, partitions: store.partitions, epoch })
-}
-
-/// The newest offsets in a collection, of all zones.
-pub(super) async fn newest(database: &Database, wanted: &Wanted<'_>, collection: &str) -> Result<Newest> {
-    let mut newest = Newest::new();
-    for zone in sharding::zones_of(wanted, collection) {
-        let place = (zone, wanted.epoch);
-        let of_zone = sharding::newest(database, collection, place, wanted.partitions).await?;
-        newest.extend(of_zone.into_iter().map(|(partition, offset)| ((zone, partition), offset)));
-    }
-    Ok(newest)
+    Ok(Wanted { database: database.name(), zones: &store.zones, partitions: store.partitions, epoch, events })
 }
 
 /// What was done and what was found.

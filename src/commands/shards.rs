@@ -7,11 +7,11 @@ use std::time::Duration;
 use ::mongodb::Database;
 use anyhow::Result;
 use serde::Serialize;
-use sink::schema::plan::Change;
+use sink::schema::plan::{Change, plan};
 use sink::schema::sharding::{self, Found, Holding, Holdings};
 use sink::schema::{EVENTS, REJECTS};
 
-use super::mongodb::{newest, wanted};
+use super::mongodb::wanted;
 use crate::args::{Format, MongodbShardsArgs};
 use crate::mongodb::reach;
 use crate::plan::Store;
@@ -52,12 +52,13 @@ pub(super) async fn run(args: MongodbShardsArgs) -> Result<ExitCode> {
 async fn look(store: &Store, database: &Database, for_time: Duration) -> Result<Told> {
     let client = database.client();
     sharding::require_mongos(&client.database("admin")).await?;
-    let wanted = wanted(store, database).await?;
+    let events = plan(database, &store.retention).await?.events;
+    let wanted = wanted(store, database, events).await?;
     let found = Found::read(&client.database("config"), wanted.database).await?;
     let mut findings = Vec::new();
     let mut assignments = Vec::new();
-    for collection in [EVENTS, REJECTS] {
-        let newest = newest(database, &wanted, collection).await?;
+    for collection in wanted.laid_out() {
+        let newest = sharding::newest(database, &wanted, collection).await?;
         let assigned = sharding::assign(&found, &wanted, collection, &newest);
         let steps = sharding::layout(&found, &wanted, collection, &assigned);
         let misplaced = steps.iter().filter(|step| step.change != Change::Keep);
@@ -68,9 +69,10 @@ async fn look(store: &Store, database: &Database, for_time: Duration) -> Result<
     let mut collections = sharding::holdings(database, &found, &wanted).await?;
     for (collection, assigned) in assignments {
         let new = sharding::count_new(database, &found, &wanted, collection, &assigned).await?;
-        let Some(by_shard) = collections.get_mut(collection) else { continue };
+        let label = if collection == REJECTS { REJECTS } else { EVENTS };
+        let Some(by_shard) = collections.get_mut(label) else { continue };
         for (shard, n) in new {
-            by_shard.entry(shard).or_default().new = n;
+            by_shard.entry(shard).or_default().new += n;
         }
     }
     findings.extend(sharding::define(&found, &wanted).iter().filter_map(|step| match step.change {

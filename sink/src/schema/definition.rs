@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use mongodb::bson::{Bson, Document, doc};
 use serde::Deserialize;
 
-use super::{ALERTS, EVENTS, Level, REJECTS, STATE};
+use super::daily::KEPT_DAYS_MAX;
+use super::{ALERTS, Level, REJECTS, STATE};
 
 /// One day in seconds.
 pub(super) const DAY_S: i64 = 24 * 60 * 60;
@@ -17,6 +18,8 @@ pub(super) const DAY_S: i64 = 24 * 60 * 60;
 pub struct Retention {
     /// Events.
     pub events_days: Option<NonZeroU32>,
+    /// In which way events go.
+    pub events_by: EventsBy,
     /// Lines that are no events, from when they were stored.
     pub rejects_days: Option<NonZeroU32>,
     /// Rollups and totals of minutes.
@@ -29,11 +32,40 @@ pub struct Retention {
     pub alerts_days: Option<NonZeroU32>,
 }
 
+/// In which way events go.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum EventsBy {
+    /// The server removes them one by one.
+    #[default]
+    Ttl,
+    /// They lie in a collection a day, which `mongodb init --apply` drops.
+    Drop,
+}
+
+impl Retention {
+    /// Makes sure that what is set goes together.
+    ///
+    /// # Errors
+    /// Says what does not.
+    pub fn check(&self) -> Result<(), String> {
+        let days = self.events_days.map_or(0, NonZeroU32::get);
+        match self.events_by {
+            EventsBy::Ttl => Ok(()),
+            EventsBy::Drop if days == 0 => Err("events_by is drop: set events_days too".to_owned()),
+            EventsBy::Drop if days > KEPT_DAYS_MAX => {
+                Err(format!("events_days is {days}, must be at most {KEPT_DAYS_MAX} where events_by is drop"))
+            }
+            EventsBy::Drop => Ok(()),
+        }
+    }
+}
+
 /// A collection as it should be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collection {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Options of `create` that cannot be changed later.
     pub options: Document,
     /// What its documents must match.
@@ -56,7 +88,7 @@ pub struct Index {
 impl Collection {
     /// The command that creates it.
     pub fn create(&self) -> Document {
-        let mut command = doc! { "create": self.name };
+        let mut command = doc! { "create": &self.name };
         command.extend(self.options.clone());
         command.insert("validator", self.validator.clone());
         command
@@ -65,7 +97,7 @@ impl Collection {
     /// The command that creates some of its indexes.
     pub fn create_indexes<'a>(&self, indexes: impl IntoIterator<Item = &'a Index>) -> Document {
         let indexes: Vec<Document> = indexes.into_iter().map(Index::document).collect();
-        doc! { "createIndexes": self.name, "indexes": indexes }
+        doc! { "createIndexes": &self.name, "indexes": indexes }
     }
 }
 
@@ -92,44 +124,45 @@ impl Index {
     }
 }
 
-/// All collections.
+/// A collection of events.
+pub fn events(name: &str, retention_days: Option<NonZeroU32>) -> Collection {
+    Collection {
+        name: name.to_owned(),
+        options: by_id(),
+        validator: schema(
+            &["_id", "ts", "user_id", "device", "content_type", "country", "city"],
+            doc! {
+                "_id": long(), "ts": date(), "user_id": text(), "device": text(), "content_type": text(),
+                "country": text(), "city": text(), "extra": { "bsonType": "object" },
+            },
+        ),
+        indexes: Index::only_for_retention("ts", retention_days),
+    }
+}
+
+/// All collections but those of events.
 pub fn collections(retention: &Retention) -> Vec<Collection> {
-    let Retention { events_days, rejects_days, minutes_days, hours_days, days_days, alerts_days } =
-        *retention;
+    let Retention { rejects_days, minutes_days, hours_days, days_days, alerts_days, .. } = *retention;
     let days = |level| match level {
         Level::Minute => minutes_days,
         Level::Hour => hours_days,
         Level::Day => days_days,
     };
-    let mut all = vec![
-        Collection {
-            name: EVENTS,
-            options: by_id(),
-            validator: schema(
-                &["_id", "ts", "user_id", "device", "content_type", "country", "city"],
-                doc! {
-                    "_id": long(), "ts": date(), "user_id": text(), "device": text(), "content_type": text(),
-                    "country": text(), "city": text(), "extra": { "bsonType": "object" },
-                },
-            ),
-            indexes: Index::only_for_retention("ts", events_days),
-        },
-        Collection {
-            name: REJECTS,
-            options: by_id(),
-            validator: schema(
-                &["_id", "reason", "line", "bytes", "seen_at"],
-                doc! {
-                    "_id": long(), "reason": text(), "field": text(), "line": text(), "bytes": count(),
-                    "seen_at": date(),
-                },
-            ),
-            indexes: Index::only_for_retention("seen_at", rejects_days),
-        },
-    ];
+    let mut all = vec![Collection {
+        name: REJECTS.to_owned(),
+        options: by_id(),
+        validator: schema(
+            &["_id", "reason", "line", "bytes", "seen_at"],
+            doc! {
+                "_id": long(), "reason": text(), "field": text(), "line": text(), "bytes": count(),
+                "seen_at": date(),
+            },
+        ),
+        indexes: Index::only_for_retention("seen_at", rejects_days),
+    }];
     for level in Level::ALL {
         all.push(Collection {
-            name: level.rollups(),
+            name: level.rollups().to_owned(),
             options: doc! {},
             validator: schema(
                 &["_id", "ts", "country", "city", "n", "x"],
@@ -153,14 +186,14 @@ pub fn collections(retention: &Retention) -> Vec<Collection> {
             }
         }
         all.push(Collection {
-            name: level.users(),
+            name: level.users().to_owned(),
             options: doc! {},
             validator: schema(&required, properties),
             indexes: Index::only_for_retention("ts", days(level)),
         });
     }
     all.push(Collection {
-        name: ALERTS,
+        name: ALERTS.to_owned(),
         options: doc! {},
         validator: schema(
             &["_id", "kind", "severity", "entity", "ts", "incident", "status", "opened_at", "text"],
@@ -173,7 +206,7 @@ pub fn collections(retention: &Retention) -> Vec<Collection> {
         indexes: newest_alerts_first(alerts_days),
     });
     all.push(Collection {
-        name: STATE,
+        name: STATE.to_owned(),
         options: doc! {},
         validator: schema(&["_id"], doc! { "_id": text() }),
         indexes: Vec::new(),

@@ -1,5 +1,9 @@
 //! What a database has, what it should have, and the commands in between. Comparing is pure.
 
+mod events;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,12 +14,14 @@ use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 
-use super::definition::{Collection, DAY_S, Index, Retention, collections};
+use super::daily::{OTHER, Parts};
+use super::definition::{Collection, DAY_S, EventsBy, Index, Retention, collections};
 use super::sharding::warn_unless_sharded;
 use super::{ALERTS, EVENTS, Level, REJECTS};
+use crate::now_ms;
 
 /// Code of a `create` of what is there already.
-const NAMESPACE_EXISTS: i32 = 48;
+pub(super) const NAMESPACE_EXISTS: i32 = 48;
 /// Kind of what is neither a view nor a time series.
 const COLLECTION: &str = "collection";
 /// Code of reading indexes of a collection that is not there.
@@ -74,17 +80,29 @@ pub struct Found {
     pub indexes: Vec<Document>,
 }
 
-/// What is to be done so that `database` has every collection as it should be.
+/// What is to be done so that a database has every collection as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// The collections of events that there are then.
+    pub events: Parts,
+}
+
+/// What is to be done in `database`.
 ///
 /// # Errors
 /// When MongoDB refuses.
-pub async fn plan(database: &Database, retention: &Retention) -> Result<Vec<Step>> {
-    Ok(steps(retention, &look(database).await?))
+pub async fn plan(database: &Database, retention: &Retention) -> Result<Plan> {
+    Ok(planned(retention, &look(database).await?, now_ms()))
 }
 
-fn steps(retention: &Retention, found: &BTreeMap<String, Found>) -> Vec<Step> {
-    let collections = collections(retention);
-    collections.iter().flat_map(|collection| compare(collection, found.get(collection.name))).collect()
+fn planned(retention: &Retention, found: &BTreeMap<String, Found>, now_ms: i64) -> Plan {
+    let (mut steps, events) = events::steps(retention, found, now_ms);
+    for collection in collections(retention) {
+        steps.extend(compare(&collection, found.get(&collection.name)));
+    }
+    Plan { steps, events }
 }
 
 /// Creates what is missing in `database`. What is another stays as it is, which the log says; without
@@ -96,14 +114,14 @@ pub async fn ensure(database: &Database, retention: Option<&Retention>) -> Resul
     let found = look(database).await?;
     let there = in_force(&found);
     let wanted = retention.copied().unwrap_or(there);
-    let steps = steps(&wanted, &found);
+    let Plan { steps, events } = planned(&wanted, &found, now_ms());
     for step in &steps {
         if matches!(step.change, Change::Repair { .. } | Change::Differs(_)) {
             tracing::warn!("{}: {step}; see `streampulse mongodb init`", database.name());
         }
     }
     apply(database, &steps, false).await?;
-    warn_unless_sharded(database).await;
+    warn_unless_sharded(database, &events.coming).await;
     Ok(if found.contains_key(EVENTS) { there } else { wanted })
 }
 
@@ -113,8 +131,13 @@ fn in_force(found: &BTreeMap<String, Found>) -> Retention {
         let mut seconds = found.get(collection)?.indexes.iter().filter_map(expires_after);
         NonZeroU32::new(u32::try_from(seconds.next()? / DAY_S).ok()?)
     };
+    let (events_by, events) = match events::are_daily(found) {
+        true => (EventsBy::Drop, OTHER),
+        false => (EventsBy::Ttl, EVENTS),
+    };
     Retention {
-        events_days: days(EVENTS),
+        events_days: days(events),
+        events_by,
         rejects_days: days(REJECTS),
         minutes_days: days(Level::Minute.rollups()),
         hours_days: days(Level::Hour.rollups()),
@@ -166,7 +189,10 @@ async fn look(database: &Database) -> Result<BTreeMap<String, Found>> {
         let options = collection.get_document("options").cloned().unwrap_or_default();
         all.insert(name, Found { kind, options, indexes: Vec::new() });
     }
-    for (name, found) in all.iter_mut().filter(|(_, found)| found.kind == COLLECTION) {
+    // Views are kept in `system.views`, whose indexes only an administrator may list.
+    let has_indexes =
+        |(name, found): &(&String, &mut Found)| found.kind == COLLECTION && !name.starts_with("system.");
+    for (name, found) in all.iter_mut().filter(has_indexes) {
         match database.run_cursor_command(doc! { "listIndexes": name }).await {
             Ok(indexes) => found.indexes = indexes.try_collect().await?,
             Err(error) if is_code(&error, NAMESPACE_NOT_FOUND) => {}
@@ -178,7 +204,7 @@ async fn look(database: &Database) -> Result<BTreeMap<String, Found>> {
 
 /// The steps of one collection.
 pub fn compare(collection: &Collection, found: Option<&Found>) -> Vec<Step> {
-    let name = collection.name;
+    let name = &collection.name;
     let Some(found) = found else {
         let mut steps = vec![Step {
             what: format!("collection {name}"),
@@ -252,7 +278,7 @@ fn engine(options: &Document) -> Option<String> {
 
 fn compare_validator(collection: &Collection, found: &Found) -> Change {
     let set = doc! {
-        "collMod": collection.name, "validator": collection.validator.clone(),
+        "collMod": &collection.name, "validator": collection.validator.clone(),
         "validationLevel": "strict", "validationAction": "error",
     };
     let option = |key: &str, default: &str| found.options.get_str(key).unwrap_or(default).to_owned();
@@ -270,7 +296,7 @@ fn compare_validator(collection: &Collection, found: &Found) -> Change {
 
 fn compare_index(collection: &Collection, index: &Index, found: &Found) -> Change {
     let create = collection.create_indexes([index]);
-    let drop = doc! { "dropIndexes": collection.name, "index": &index.name };
+    let drop = doc! { "dropIndexes": &collection.name, "index": &index.name };
     let is_named = |found: &&Document| found.get_str("name").is_ok_and(|name| name == index.name);
     let named = found.indexes.iter().find(is_named);
     let Some(theirs) = named else {
@@ -292,7 +318,7 @@ fn compare_index(collection: &Collection, index: &Index, found: &Found) -> Chang
         (ours, theirs) if ours == theirs => Change::Keep,
         (Some(seconds), _) => {
             let index = doc! { "name": &index.name, "expireAfterSeconds": seconds };
-            let change = doc! { "collMod": collection.name, "index": index };
+            let change = doc! { "collMod": &collection.name, "index": index };
             Change::Repair { how: expires(seconds), commands: vec![change] }
         }
         (None, _) => {
@@ -306,7 +332,7 @@ fn unknown_index(collection: &Collection, index: &Document, name: &str) -> Chang
     match expires_after(index) {
         Some(seconds) => Change::Repair {
             how: format!("documents go after {}, and should stay", days(seconds)),
-            commands: vec![doc! { "dropIndexes": collection.name, "index": name }],
+            commands: vec![doc! { "dropIndexes": &collection.name, "index": name }],
         },
         None => Change::Foreign,
     }
@@ -344,148 +370,6 @@ fn days(seconds: i64) -> String {
     }
 }
 
-fn is_code(error: &mongodb::error::Error, code: i32) -> bool {
+pub(super) fn is_code(error: &mongodb::error::Error, code: i32) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn collection(name: &str, retention: &Retention) -> Collection {
-        collections(retention).into_iter().find(|collection| collection.name == name).expect("one of ours")
-    }
-
-    /// What the server has after the definition's own commands.
-    fn as_created(collection: &Collection) -> Found {
-        let mut options = collection.options.clone();
-        options.insert("validator", collection.validator.clone());
-        let own = doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
-        let command = collection.create_indexes(&collection.indexes);
-        let indexes = command.get_array("indexes").expect("indexes").iter();
-        let indexes = indexes.filter_map(|index| index.as_document().cloned());
-        Found { kind: COLLECTION.to_owned(), options, indexes: std::iter::once(own).chain(indexes).collect() }
-    }
-
-    fn changes(collection: &Collection, found: &Found) -> Vec<String> {
-        let steps = compare(collection, Some(found));
-        steps.iter().filter(|step| step.change != Change::Keep).map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn what_was_created_is_kept_with_and_without_retention() {
-        let kept = Retention {
-            events_days: NonZeroU32::new(30),
-            minutes_days: NonZeroU32::new(7),
-            ..Retention::default()
-        };
-        for retention in [Retention::default(), kept] {
-            for collection in collections(&retention) {
-                assert_eq!(changes(&collection, &as_created(&collection)), [""; 0]);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_missing_is_created_with_its_indexes() {
-        let rollups = collection("access_rollups_1m", &Retention::default());
-        let commands: Vec<Document> =
-            compare(&rollups, None).iter().flat_map(|step| step.commands(false).to_vec()).collect();
-        assert_eq!(commands.len(), 2);
-        assert_eq!(commands[0].get_str("create").ok(), Some("access_rollups_1m"));
-        let index = doc! { "key": { "ts": 1 }, "name": "ts_1" };
-        assert_eq!(commands[1], doc! { "createIndexes": "access_rollups_1m", "indexes": [index] });
-    }
-
-    #[test]
-    fn a_validator_made_by_hand_is_replaced() {
-        let events = collection(EVENTS, &Retention::default());
-        let mut found = as_created(&events);
-        found.options.insert("validationAction", "warn");
-        assert_eq!(
-            changes(&events, &found),
-            [
-                "repair   validator of access_events: it has level strict and action warn instead of strict and error"
-            ]
-        );
-        found.options.insert("validator", doc! { "n": 1 });
-        assert_eq!(changes(&events, &found), ["repair   validator of access_events: it is another"]);
-        found.options.remove("validator");
-        assert_eq!(changes(&events, &found), ["repair   validator of access_events: there is none"]);
-    }
-
-    #[test]
-    fn a_wrong_index_is_made_anew_and_a_foreign_one_left_alone() {
-        let rollups = collection("access_rollups_1m", &Retention::default());
-        let mut found = as_created(&rollups);
-        found.indexes[1] = doc! { "key": { "ts": -1 }, "name": "ts_1", "unique": true };
-        found.indexes.push(doc! { "key": { "city": 1 }, "name": "city_1" });
-        assert_eq!(
-            changes(&rollups, &found),
-            [
-                r#"repair   index ts_1 of access_rollups_1m: it is on { "ts": -1 }, unique"#,
-                "foreign  index city_1 of access_rollups_1m: not ours, left alone"
-            ]
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_changed_in_place_is_told() {
-        let events = collection(EVENTS, &Retention::default());
-        let mut found = as_created(&events);
-        found.options.remove("clusteredIndex");
-        found.options.remove("storageEngine");
-        let told = changes(&events, &found);
-        assert_eq!(told.len(), 1);
-        assert!(
-            told[0].starts_with("differs  collection access_events: it is not clustered by _id; "),
-            "{told:?}"
-        );
-    }
-
-    #[test]
-    fn what_is_no_collection_is_told() {
-        let events = collection(EVENTS, &Retention::default());
-        let told = |kind: &str, options| {
-            changes(&events, &Found { kind: kind.to_owned(), options, indexes: Vec::new() })
-        };
-        let rest = "which the pipeline cannot use: rename it, or use another --database";
-        let is_a = |kind: &str| [format!("differs  collection access_events: it is a {kind}, {rest}")];
-        assert_eq!(told("view", doc! { "viewOn": "x" }), is_a("view"));
-        assert_eq!(told("timeseries", doc! {}), is_a("timeseries"));
-        assert_eq!(told(COLLECTION, doc! { "capped": true }), is_a("capped collection"));
-    }
-
-    #[test]
-    fn retention_begins_and_ends_only_when_it_is_mended() {
-        let forever = collection(EVENTS, &Retention::default());
-        let month =
-            collection(EVENTS, &Retention { events_days: NonZeroU32::new(30), ..Retention::default() });
-        let begins = compare(&month, Some(&as_created(&forever)));
-        let begins = begins.iter().find(|step| step.change != Change::Keep).expect("a step");
-        assert_eq!(
-            begins.to_string(),
-            "repair   index ts_1 of access_events: documents older than 30 days will be DELETED"
-        );
-        assert!(begins.commands(false).is_empty());
-        assert_eq!(begins.commands(true).len(), 1);
-        assert_eq!(
-            changes(&forever, &as_created(&month)),
-            ["repair   index ts_1 of access_events: documents go after 30 days, and should stay"]
-        );
-        let minutes = |days| {
-            collection(
-                "access_rollups_1m",
-                &Retention { minutes_days: NonZeroU32::new(days), ..Retention::default() },
-            )
-        };
-        assert_eq!(
-            changes(&minutes(0), &as_created(&minutes(7))),
-            ["repair   index ts_1 of access_rollups_1m: documents go, and should stay"]
-        );
-        assert_eq!(
-            changes(&minutes(8), &as_created(&minutes(7))),
-            ["repair   index ts_1 of access_rollups_1m: documents older than 8 days will be DELETED"]
-        );
-    }
 }

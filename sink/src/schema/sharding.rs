@@ -21,6 +21,7 @@ pub use distribution::{Holding, Holdings, count_new, holdings};
 pub use found::{Chunk, Found, Shard, Sharded, ZoneRange, newest};
 pub use layout::{Assignment, Newest, assign, layout, zones_of};
 
+use super::daily::Parts;
 use super::plan::{Change, Step};
 use super::{ALERTS, EVENTS, Level, MINUTES, REJECTS};
 
@@ -40,15 +41,19 @@ pub struct Zone {
 /// Zones by name.
 pub type Zones = BTreeMap<String, Zone>;
 
-/// Says so in the log when a cluster keeps all events on one shard.
-pub(super) async fn warn_unless_sharded(database: &Database) {
-    if is_mongos(&database.client().database("admin")).await.unwrap_or(false)
-        && let Ok(stats) = database.run_command(doc! { "collStats": EVENTS }).await
-        && !stats.get_bool("sharded").unwrap_or(false)
-    {
-        tracing::warn!(
-            "{EVENTS} lies on one shard of this cluster; `streampulse mongodb init --sharded` spreads it over all"
-        );
+/// Says so in the log when a cluster keeps one of the collections of events that are written to on one shard.
+pub(super) async fn warn_unless_sharded(database: &Database, events: &[String]) {
+    if !is_mongos(&database.client().database("admin")).await.unwrap_or(false) {
+        return;
+    }
+    for name in events {
+        if let Ok(stats) = database.run_command(doc! { "collStats": name }).await
+            && !stats.get_bool("sharded").unwrap_or(false)
+        {
+            tracing::warn!(
+                "{name} lies on one shard of this cluster; `streampulse mongodb init --sharded` spreads it over all"
+            );
+        }
     }
 }
 
@@ -99,6 +104,8 @@ pub struct Wanted<'a> {
     pub partitions: u32,
     /// Which incarnation of the log topic is in use, or will be first.
     pub epoch: u32,
+    /// The collections of events.
+    pub events: Parts,
 }
 
 impl Wanted<'_> {
@@ -106,11 +113,20 @@ impl Wanted<'_> {
     pub fn namespace(&self, collection: &str) -> String {
         format!("{}.{collection}", self.database)
     }
+
+    /// The sharded collections: all but `pipeline_state`, which is a few documents that every job writes.
+    pub fn collections(&self) -> impl Iterator<Item = &str> {
+        self.events.all.iter().map(String::as_str).chain(BESIDE_EVENTS)
+    }
+
+    /// The collections of which each partition's coming documents are given a shard.
+    pub fn laid_out(&self) -> impl Iterator<Item = &str> {
+        self.events.coming.iter().map(String::as_str).chain([REJECTS])
+    }
 }
 
-/// The sharded collections: all but `pipeline_state`, which is a few documents that every job writes.
-pub const SHARDED: [&str; 9] = [
-    EVENTS,
+/// The sharded collections beside those of events.
+const BESIDE_EVENTS: [&str; 8] = [
     REJECTS,
     Level::Minute.rollups(),
     Level::Hour.rollups(),
@@ -130,16 +146,15 @@ pub fn shard_key() -> Document {
 pub fn define(found: &Found, wanted: &Wanted) -> Vec<Step> {
     let mut steps = shards_of_zones(found, wanted);
     steps.extend(zone_ranges(found, wanted));
-    let enabled = if found.has_database { Change::Keep } else { enable_sharding(wanted.database) };
+    let enabled = match found.has_database {
+        true => Change::Keep,
+        false => Change::Create(vec![doc! { "enableSharding": wanted.database }]),
+    };
     steps.push(Step { what: format!("database {}", wanted.database), change: enabled });
-    for name in SHARDED {
+    for name in wanted.collections() {
         steps.push(Step { what: format!("shard key of {name}"), change: shard(found, wanted, name) });
     }
     steps
-}
-
-fn enable_sharding(database: &str) -> Change {
-    Change::Create(vec![doc! { "enableSharding": database }])
 }
 
 fn shard(found: &Found, wanted: &Wanted, name: &str) -> Change {
@@ -243,7 +258,9 @@ fn zone_ranges(found: &Found, wanted: &Wanted) -> Vec<Step> {
     for (name, zone) in wanted.zones {
         let number = u32::from(zone.number);
         let range = ZoneRange { min: zone_start(number), max: zone_start(number + 1), zone: name.clone() };
-        ours.insert((wanted.namespace(EVENTS), zone.number), range);
+        for events in &wanted.events.all {
+            ours.insert((wanted.namespace(events), zone.number), range.clone());
+        }
         for level in Level::ALL {
             // `}` follows `|`.
             let (min, max) = (format!("{number}|").into(), format!("{number}}}").into());
@@ -260,7 +277,7 @@ fn zone_ranges(found: &Found, wanted: &Wanted) -> Vec<Step> {
     };
     let mut steps = Vec::new();
     for (namespace, range) in &found.ranges {
-        let is_ours = SHARDED.iter().any(|name| *namespace == wanted.namespace(name));
+        let is_ours = wanted.collections().any(|name| *namespace == wanted.namespace(name));
         if is_ours && !ours.iter().any(|((known, _), ours)| known == namespace && ours == range) {
             let how = "it is not in [mongodb.zones]".to_owned();
             let commands = vec![set(namespace, range, Bson::Null)];

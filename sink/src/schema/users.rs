@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 
+use super::EVENTS;
 use super::plan::{Change, Step};
 
 /// What a user may do.
@@ -47,24 +48,38 @@ impl Access {
         }
     }
 
-    fn privileges(self, database: &str) -> Vec<Document> {
-        let actions: Vec<Bson> = self.actions().iter().map(|action| Bson::from(*action)).collect();
-        vec![doc! { "resource": { "db": database, "collection": "" }, "actions": actions }]
+    /// Where events lie in a collection a day, a new day has to be shown by the view.
+    fn privileges(self, database: &str, events_are_daily: bool) -> Vec<Document> {
+        let on = |collection: &str, actions: &[&str]| {
+            let actions: Vec<Bson> = actions.iter().map(|action| Bson::from(*action)).collect();
+            doc! { "resource": { "db": database, "collection": collection }, "actions": actions }
+        };
+        let mut privileges = vec![on("", self.actions())];
+        if self == Self::Write && events_are_daily {
+            privileges.push(on(EVENTS, &["collMod"]));
+        }
+        privileges
     }
 }
 
-/// What is to be done so that `database` has both roles and users. `password` gives the one of a new user.
+/// What is to be done so that `database` has both roles and users, whose rights depend on how its events lie.
+/// `password` gives the one of a new user.
 ///
 /// # Errors
 /// When MongoDB refuses, or a password is missing.
-pub async fn plan(database: &Database, password: impl Fn(Access) -> Result<String>) -> Result<Vec<Step>> {
+pub async fn plan(
+    database: &Database,
+    events_are_daily: bool,
+    password: impl Fn(Access) -> Result<String>,
+) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     for access in Access::ALL {
         let roles = doc! { "rolesInfo": access.name(), "showPrivileges": true };
         let roles = database.run_command(roles).await.context("cannot read roles")?;
         let users = database.run_command(doc! { "usersInfo": access.name() }).await;
         let users = users.context("cannot read users")?;
-        steps.push(role_step(database.name(), access, first(&roles, "roles")));
+        let privileges = access.privileges(database.name(), events_are_daily);
+        steps.push(role_step(access, privileges, first(&roles, "roles")));
         steps.push(user_step(database.name(), access, first(&users, "users"), || password(access))?);
     }
     Ok(steps)
@@ -74,8 +89,7 @@ fn first<'a>(answer: &'a Document, key: &str) -> Option<&'a Document> {
     answer.get_array(key).ok()?.first()?.as_document()
 }
 
-fn role_step(database: &str, access: Access, found: Option<&Document>) -> Step {
-    let privileges = access.privileges(database);
+fn role_step(access: Access, privileges: Vec<Document>, found: Option<&Document>) -> Step {
     let command = |verb: &str| doc! { verb: access.name(), "privileges": privileges.clone(), "roles": [] };
     let change = match found {
         None => Change::Create(vec![command("createRole")]),
@@ -134,16 +148,23 @@ mod tests {
     #[test]
     fn a_role_with_other_rights_is_repaired() {
         for access in Access::ALL {
-            let mut privileges = access.privileges("d");
+            let mut privileges = access.privileges("d", false);
+            let role_step = {
+                let wanted = privileges.clone();
+                move |role: &Document| role_step(access, wanted.clone(), Some(role))
+            };
             let role = |privileges: &[Document]| doc! { "privileges": privileges.to_vec(), "roles": [] };
-            assert_eq!(role_step("d", access, Some(&role(&privileges))).change, Change::Keep);
+            assert_eq!(role_step(&role(&privileges)).change, Change::Keep);
+            let daily = access.privileges("d", true);
+            let is_the_same = role_step(&role(&daily)).change == Change::Keep;
+            assert_eq!(is_the_same, access == Access::Read, "only the writer sets the view");
             let mut actions = privileges[0].get_array("actions").expect("actions").clone();
             actions.reverse();
             privileges[0].insert("actions", actions.clone());
-            assert_eq!(role_step("d", access, Some(&role(&privileges))).change, Change::Keep);
+            assert_eq!(role_step(&role(&privileges)).change, Change::Keep);
             actions.push("remove".into());
             privileges[0].insert("actions", actions);
-            let step = role_step("d", access, Some(&role(&privileges)));
+            let step = role_step(&role(&privileges));
             assert!(matches!(step.change, Change::Repair { .. }), "{step}");
         }
     }

@@ -9,7 +9,8 @@ use mongodb::bson::{Bson, Document, doc};
 use serde::Serialize;
 
 use super::found::Found;
-use super::{Assignment, SHARDED, Wanted, partition_ids};
+use super::{Assignment, Wanted, partition_ids};
+use crate::schema::EVENTS;
 
 /// What one shard has of one collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,7 +29,7 @@ pub struct Holding {
     pub new: u64,
 }
 
-/// What each shard has, by collection and shard.
+/// What each shard has, by collection and shard; the collections of events are one.
 pub type Holdings = BTreeMap<String, BTreeMap<String, Holding>>;
 
 /// Reads what each shard has of the sharded collections.
@@ -37,26 +38,28 @@ pub type Holdings = BTreeMap<String, BTreeMap<String, Holding>>;
 /// When MongoDB refuses.
 pub async fn holdings(database: &Database, found: &Found, wanted: &Wanted<'_>) -> Result<Holdings> {
     let mut all = Holdings::new();
-    for name in SHARDED {
+    for name in wanted.collections() {
         let Some(sharded) = found.collections.get(&wanted.namespace(name)) else { continue };
-        let mut by_shard: BTreeMap<String, Holding> =
-            found.shards.keys().map(|shard| (shard.clone(), Holding::default())).collect();
+        let label = if wanted.events.all.iter().any(|events| events == name) { EVENTS } else { name };
+        let by_shard: &mut BTreeMap<String, Holding> = all.entry(label.to_owned()).or_default();
+        for shard in found.shards.keys() {
+            by_shard.entry(shard.clone()).or_default();
+        }
         let pipeline = [doc! { "$collStats": { "storageStats": {} } }];
         let stats = database.collection::<Document>(name).aggregate(pipeline).await;
         let stats = stats.with_context(|| format!("cannot read the size of {name}"))?;
         for stats in stats.try_collect::<Vec<_>>().await? {
             let holding = by_shard.entry(stats.get_str("shard").unwrap_or_default().to_owned()).or_default();
             let stats = stats.get_document("storageStats").context("a shard tells no size")?;
-            holding.documents = count(stats, "count");
-            holding.bytes = count(stats, "size");
-            holding.bytes_on_disk = count(stats, "storageSize");
+            holding.documents += count(stats, "count");
+            holding.bytes += count(stats, "size");
+            holding.bytes_on_disk += count(stats, "storageSize");
         }
         for chunk in &sharded.chunks {
             let holding = by_shard.entry(chunk.shard.clone()).or_default();
             holding.chunks += 1;
             holding.jumbo += u64::from(chunk.jumbo);
         }
-        all.insert(name.to_owned(), by_shard);
     }
     Ok(all)
 }

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::partition_ids;
+use super::{Newest, Wanted, partition_ids, zones_of};
 
 /// A cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -137,27 +137,23 @@ fn bound(document: &Document, key: &str) -> Result<Bson> {
     Ok(bound.get("_id").cloned().unwrap_or_else(|| bound.clone().into()))
 }
 
-/// The newest offset of each of `partitions` in `collection` for one zone and epoch; none for those without
-/// documents.
+/// The newest offsets in `collection` of the epoch in use; none for zones and partitions without documents.
 ///
 /// # Errors
 /// When MongoDB refuses.
-pub async fn newest(
-    database: &Database,
-    collection: &str,
-    (zone, epoch): (u8, u32),
-    partitions: u32,
-) -> Result<BTreeMap<u32, u64>> {
+pub async fn newest(database: &Database, wanted: &Wanted<'_>, collection: &str) -> Result<Newest> {
     let documents = database.collection::<Document>(collection);
-    let mut newest = BTreeMap::new();
-    for partition in 0..partitions {
-        let (first, end) = partition_ids(zone, epoch, partition);
+    let mut newest = Newest::new();
+    for (zone, partition) in
+        zones_of(wanted, collection).into_iter().flat_map(|z| (0..wanted.partitions).map(move |p| (z, p)))
+    {
+        let (first, end) = partition_ids(zone, wanted.epoch, partition);
         let last = i64::try_from(end - 1).expect("the last id of a partition is a number of 63 bits");
         let range = doc! { "_id": { "$gte": first, "$lte": last } };
         let found = documents.find_one(range).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 }).await;
         let found = found.with_context(|| format!("cannot read {collection}"))?;
         if let Some(id) = found.and_then(|document| EventId::from_number(document.get_i64("_id").ok()?)) {
-            newest.insert(partition, id.offset());
+            newest.insert((zone, partition), id.offset());
         }
     }
     Ok(newest)

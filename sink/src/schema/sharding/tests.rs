@@ -15,7 +15,7 @@ fn zone(number: u8, countries: &[&str], shards: &[&str]) -> Zone {
 }
 
 fn wanted(zones: &Zones, partitions: u32) -> Wanted<'_> {
-    Wanted { database: "p", zones, partitions, epoch: 0 }
+    Wanted { database: "p", zones, partitions, epoch: 0, events: Parts::one() }
 }
 
 /// Does what is to be done, and gives what was shown.
@@ -60,8 +60,8 @@ fn shown(steps: &[Step]) -> String {
 #[test]
 fn all_collections_but_the_state_are_sharded() {
     let collections = super::super::definition::collections(&super::super::Retention::default());
-    let names: Vec<&str> = collections.iter().map(|collection| collection.name).collect();
-    assert_eq!(names, [&SHARDED[..], &[super::super::STATE]].concat());
+    let names: Vec<&str> = collections.iter().map(|collection| collection.name.as_str()).collect();
+    assert_eq!(names, [&BESIDE_EVENTS[..], &[super::super::STATE]].concat());
 }
 
 #[test]
@@ -216,4 +216,19 @@ fn what_stands_in_the_way_is_told() {
              reshard it (docs/mongodb.md)"
         ]
     );
+}
+
+#[test]
+fn each_day_is_sharded_and_only_coming_ones_are_laid_out() {
+    let zones = Zones::from([("EU".to_owned(), zone(1, &["DE"], &["b"]))]);
+    let names = |names: &[&str]| names.iter().map(|name| format!("access_events_{name}")).collect();
+    let all: Vec<String> = names(&["other", "20261125", "20261126"]);
+    let events = Parts { coming: names(&["other", "20261126"]), all };
+    let wanted = Wanted { events, ..wanted(&zones, 4) };
+    let found = ready(&["a", "b"], &wanted);
+    assert_eq!(found.collections.len(), 3 + 8);
+    let of_zone = |name: &str| found.ranges.iter().filter(|(namespace, _)| namespace.ends_with(name)).count();
+    assert_eq!(["other", "20261125", "20261126"].map(of_zone), [1, 1, 1]);
+    let laid_out: Vec<&str> = wanted.laid_out().collect();
+    assert_eq!(laid_out, ["access_events_other", "access_events_20261126", "access_rejects"]);
 }
