@@ -4,6 +4,7 @@
 mod cluster;
 mod cluster_whole;
 mod daily;
+mod dashboards;
 mod docs;
 mod fluvio;
 mod lease;

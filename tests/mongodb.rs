@@ -38,12 +38,12 @@ async fn init_makes_everything_once_and_shows_it_before() {
     let dir = tempfile::tempdir().expect("a folder");
     let name = database_name("init");
     let shown = init(dir.path(), &name, "--dry-run", 0);
-    assert_eq!(shown.last().map(String::as_str), Some("14 to do; nothing was done (--dry-run)"));
+    assert_eq!(shown.last().map(String::as_str), Some("15 to do; nothing was done (--dry-run)"));
     let commands = shown.iter().filter(|line| line.starts_with("db.runCommand({ \"create")).count();
-    assert_eq!(commands, 14, "a command each: {shown:#?}");
+    assert_eq!(commands, 15, "a command each: {shown:#?}");
     let names = || async { database(&name).await.list_collection_names().await.expect("a list") };
     assert!(names().await.is_empty(), "a dry run does nothing");
-    assert_eq!(init(dir.path(), &name, "", 0).last().map(String::as_str), Some("14 done"));
+    assert_eq!(init(dir.path(), &name, "", 0).last().map(String::as_str), Some("15 done"));
     let made = names().await;
     assert_eq!(made.len(), 10, "{made:?}");
     assert_eq!(others(&init(dir.path(), &name, "", 0), "keep"), ["0 done"]);
@@ -216,11 +216,11 @@ async fn the_writer_runs_the_pipeline_and_no_user_can_do_more_than_it_should() {
     let without = run(streampulse(dir.path(), &format!("mongodb init --users --mongodb-uri {uri}")), 2);
     assert!(String::from_utf8_lossy(&without.stderr).contains("set STREAMPULSE_WRITER_PASSWORD"));
     let first = users(&uri, 0);
-    assert!(first.contains("create   user streampulse-reader") && first.ends_with("18 done\n"), "{first}");
+    assert!(first.contains("create   user streampulse-reader") && first.ends_with("19 done\n"), "{first}");
     assert!(users(&uri, 0).ends_with("0 done\n"));
     std::fs::write(dir.path().join("daily.toml"), BY_DAY).expect("a file");
     let daily = users(&format!("{uri} --config daily.toml"), 0);
-    assert!(daily.contains("create   view access_events") && daily.ends_with("28 done\n"), "{daily}");
+    assert!(daily.contains("create   view access_events") && daily.ends_with("29 done\n"), "{daily}");
     open.stop().await;
 
     let _guarded = Guarded::start(dir.path(), port);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use domain::params::AnomalySettings;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use runtime::TopicState;
 
@@ -37,6 +38,7 @@ impl Heart {
         // In the order in which lines pass them.
         let order = [events::JOB, rollups::JOB, alerts::JOB];
         running.sort_by_key(|(job, partition)| (order.iter().position(|known| known == job), *partition));
+        let runs_alerts = running.iter().any(|(job, _)| *job == alerts::JOB);
         let counts = sink.rollups.state().await?;
         let logs_state = match logs {
             Some(logs) => Some(logs.topic.state().await?),
@@ -60,6 +62,12 @@ impl Heart {
                 ("epoch".to_owned(), Bson::Int64(i64::from(logs.epoch))),
                 ("topic_id".to_owned(), Bson::from(state.id.as_str())),
             ]);
+        }
+        if runs_alerts
+            && let Ok(AnomalySettings { limit_per_minute: Some(limit) }) =
+                AnomalySettings::parse(&sink.params.anomaly)
+        {
+            set.insert("limit_per_minute", i64::try_from(limit).unwrap_or(i64::MAX));
         }
         let states = sink.database.collection::<Document>(STATE);
         let key = doc! { "_id": format!("{PREFIX}{}", self.name) };

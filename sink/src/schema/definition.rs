@@ -158,7 +158,7 @@ pub fn collections(retention: &Retention) -> Vec<Collection> {
                 "seen_at": date(),
             },
         ),
-        indexes: Index::only_for_retention("seen_at", rejects_days),
+        indexes: vec![Index::on("seen_at", rejects_days)],
     }];
     for level in Level::ALL {
         all.push(Collection {
