@@ -13,9 +13,10 @@ use streampulse::args::Cli;
 use streampulse::config::Config;
 
 const MONGODB: &str = include_str!("../docs/mongodb.md");
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
     ("README.md", include_str!("../README.md")),
     ("docs/compose.md", include_str!("../docs/compose.md")),
+    ("docs/grafana.md", include_str!("../docs/grafana.md")),
     ("docs/fluvio.md", include_str!("../docs/fluvio.md")),
     ("docs/mongodb.md", MONGODB),
 ];

@@ -44,7 +44,8 @@ impl Access {
                 "createCollection",
                 "createIndex",
             ],
-            Self::Read => &["find", "listCollections", "listIndexes", "collStats", "changeStream"],
+            // `dbStats` is what Grafana asks when it tests its data source.
+            Self::Read => &["find", "listCollections", "listIndexes", "collStats", "dbStats", "changeStream"],
         }
     }
 
