@@ -6,6 +6,7 @@ mod cluster_whole;
 mod daily;
 mod docs;
 mod fluvio;
+mod grafana;
 mod lease;
 mod mongodb;
 mod pipeline;
