@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mongodb::bson::Document;
 
-use super::frames::{Frame, Kind, parse};
+use super::frames::{Field, Frame, Kind, parse};
 
 /// Parses the query of a rule as it is written.
 pub fn check_rule_text(query_text: &str) -> Result<Vec<Document>, String> {
@@ -24,14 +24,14 @@ pub fn check_rule_frame(frame: &Frame, has_reduce: bool) -> Result<(), String> {
     if frame.fields.is_empty() {
         return Ok(());
     }
-    let wrong = |field: &super::frames::Field| {
+    let wrong = |field: &Field| {
         field.name == "_id" || field.is_unsupported() || matches!(field.kind, Kind::Bool | Kind::Json)
     };
     if let Some(field) = frame.fields.iter().find(|field| wrong(field)) {
         return Err(format!("{} {:?} is neither a label nor a value", field.name, field.kind));
     }
     let (times, numbers, texts) = (frame.times(), frame.numbers(), frame.texts());
-    match (times[..].as_ref(), numbers.len(), texts.len()) {
+    match (times.as_slice(), numbers.len(), texts.len()) {
         ([], 1, _) => check_labels(frame),
         ([], count, _) => Err(format!("{count} numbers in a row, not one")),
         ([_], _, 1..) => Err("input data must be a wide series but got type long".to_owned()),

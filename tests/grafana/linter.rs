@@ -49,13 +49,17 @@ fn check_head(dashboard: &Value, findings: &mut Vec<String>) {
     rule(is_built_in, "annotations: the first is not the built-in one");
 }
 
+/// A reader goes from dashboard to dashboard with the same time and the same selection.
 fn check_links(dashboard: &Value, findings: &mut Vec<String>) {
-    let links = items(&dashboard["links"]);
-    if links.is_empty() {
+    let is_ours = |link: &&Value| {
+        link["type"] == "dashboards" || link["url"].as_str().is_some_and(|url| url.starts_with("/d/"))
+    };
+    let ours: Vec<_> = items(&dashboard["links"]).iter().filter(is_ours).collect();
+    if ours.is_empty() {
         findings.push("links: none to the other dashboards".to_owned());
     }
     for key in ["keepTime", "includeVars"] {
-        if links.iter().any(|link| link["type"] == "dashboards" && link[key] != true) {
+        if ours.iter().any(|link| link[key] != true) {
             findings.push(format!("links: one without {key}"));
         }
     }

@@ -91,8 +91,8 @@ fn check_text(text: &str) -> Vec<String> {
         }
     };
     rule(!text.contains("${") && !text.contains("$__"), "a variable that nobody knows");
-    let stage = |bson: &Bson| matches!(bson, Bson::String(text) if is_time_text(text));
-    let quotes_time = pipeline.iter().flat_map(Document::values).any(|value| any(value, &stage));
+    let is_quoted = |value: &Bson| matches!(value, Bson::String(text) if is_time_text(text));
+    let quotes_time = pipeline.iter().flat_map(Document::values).any(|value| any(value, &is_quoted));
     rule(!quotes_time, "a time in quotes is a text: write {\"$date\": {\"$numberLong\": \"$__from\"}}");
     rule(is_bounded(&pipeline), "it reads everything: no $limit and no $match on time");
     rule(!keeps_id(&pipeline), "it leaves _id: end with \"_id\": 0");

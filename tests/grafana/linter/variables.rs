@@ -45,12 +45,13 @@ pub fn check(dashboard: &Value, findings: &mut Vec<String>) {
     }
 }
 
-/// Variables are written `${f_country:json}`, so that a bare `$country` is meant for MongoDB, and Grafana would
-/// replace it all the same.
+/// Grafana replaces a bare `$country` whether it was meant for the variable or for MongoDB's field; with a prefix no
+/// name can mean both.
 fn check_name(name: &str, texts: &[&str], findings: &mut Vec<String>) {
-    if !name.starts_with(PREFIX) {
-        findings.push(format!("variable {name:?} does not begin with {PREFIX}"));
+    if name.starts_with(PREFIX) {
+        return;
     }
+    findings.push(format!("variable {name:?} does not begin with {PREFIX}"));
     let reference = format!("${name}");
     let is_bare = |text: &str| {
         text.match_indices(&reference).any(|(at, _)| {

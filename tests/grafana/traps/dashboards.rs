@@ -1,8 +1,13 @@
 //! Traps in the JSON of a dashboard: one that is right, and what each change of it must be told of.
 
+use mongodb::bson::{DateTime, doc};
 use serde_json::{Value, json};
 
+use crate::grafana::frames::run;
+use crate::grafana::interpolate::interpolate;
 use crate::grafana::linter::{lint, scopes};
+use crate::grafana::panels::{check_panel, check_variable};
+use crate::support::{database, database_name};
 
 const QUERY: &str = r#"[
     {"$match": {"country": {"$in": ${f_country:json}}, "ts": {"$gte": {"$date": {"$numberLong": "$__from"}}}}},
@@ -85,8 +90,36 @@ fn query_right(query_text: &str) {
 fn a_right_dashboard_has_no_findings() {
     assert_eq!(lint(&right()), [""; 0]);
     let [all, one] = scopes(&right());
-    let format = |scope| crate::grafana::interpolate::interpolate("${f_device:json}", scope);
+    let format = |scope| interpolate("${f_device:json}", scope);
     assert_eq!((format(&all), format(&one)), (r#"["tv","phone"]"#.to_owned(), r#"["tv"]"#.to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_panel_is_drawn_whatever_is_selected_and_in_any_order() {
+    let dashboard = right();
+    let database = database(&database_name("drawn")).await;
+    let [all, one] = scopes(&dashboard);
+    // Its list of countries is filled by a query, which stands for "one" and "other".
+    for (minute, country) in ["one", "other", "third"].into_iter().enumerate() {
+        let ts = DateTime::from_millis(all.from_ms + 60_000 * minute as i64);
+        for collection in ["access_rollups_1m", "access_rollups_1d"] {
+            let rollup = doc! { "ts": ts, "country": country, "n": 1_i64 };
+            database.collection(collection).insert_one(rollup).await.expect("a server");
+        }
+    }
+    for (scope, rows) in [(&all, 2), (&one, 1)] {
+        for seed in 0..5 {
+            for panel in &dashboard["panels"].as_array().expect("panels")[..2] {
+                let frame = run(&database, &panel["targets"][0], scope, seed).await.expect("a frame");
+                assert_eq!(frame.rows(), rows);
+                check_panel(panel, &[("A".to_owned(), frame)]).expect("a panel");
+            }
+        }
+    }
+    let countries =
+        run(&database, &dashboard["templating"]["list"][1]["query"], &all, 1).await.expect("a frame");
+    check_variable(&countries).expect("values");
+    assert_eq!(countries.rows(), 3);
 }
 
 #[test]

@@ -233,7 +233,7 @@ fn a_state_timeline_needs_one_time() {
 fn an_annotation_is_found_by_its_names() {
     let right =
         doc! { "time": time(0), "timeEnd": null, "text": "t", "tags": "anomaly,critical", "other": [1] };
-    assert_eq!(check_annotation(&framed(&[right.clone()])), Ok(()));
+    assert_eq!(check_annotation(&framed(std::slice::from_ref(&right))), Ok(()));
     assert_eq!(check_annotation(&Frame::default()), Ok(()));
     let traps = [
         ("tags", doc! { "tags": ["anomaly", "critical"] }, "tags is Json"),
