@@ -7,6 +7,7 @@ mod daily;
 mod dashboards;
 mod docs;
 mod fluvio;
+mod grafana;
 mod lease;
 mod mongodb;
 mod pipeline;
