@@ -1,6 +1,6 @@
 //! `cargo xtask bench queries`: what an answer costs from the rollups and from the events themselves, and
 //! what lies on disk. Fills a database of its own through the whole pipeline, for each number of events; both
-//! ways must give the same sums. `STREAMPULSE_BENCH_EVENTS=100000` takes other numbers (with commas between).
+//! ways must give the same sums. Then each query of the dashboards. `STREAMPULSE_BENCH_EVENTS=100000` takes other numbers (with commas between).
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::Database;
 use mongodb::bson::{self, Bson, Document, doc};
 use streampulse::mongod::Mongod;
+use streampulse::queries::{self, Asked};
 use streampulse::report::{Lang, ReportSpec, answer};
 
 const EVENTS_DEFAULT: &str = "1000000,10000000";
@@ -19,6 +20,9 @@ const DAYS: i64 = 30;
 const RUNS: usize = 20;
 /// Runs of a query on the events, which takes much longer.
 const RUNS_RAW: usize = 5;
+
+/// Points of a picture over time.
+const PANEL_POINTS: i64 = 500;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -97,7 +101,63 @@ async fn measure(database: &Database, uri: &str, dir: &std::path::Path, events: 
         );
     }
     explain(database, uri, noon).await?;
+    panels(database, start, end).await?;
     sizes(database).await
+}
+
+/// What the queries of the dashboards cost, and what the server says of them. Ends with an error where one
+/// scans a collection, or reads more than 1.2 keys a document.
+async fn panels(database: &Database, start: DateTime<Utc>, end: DateTime<Utc>) -> Result<()> {
+    let (from, to) = (start.timestamp_millis(), end.timestamp_millis());
+    let interval = |from: i64| ((to - from) / PANEL_POINTS).max(60_000);
+    let month = Asked::period(from, to, interval(from));
+    let day = to - 36 * 60 * 60_000 - 123_456;
+    let brazil = Asked { countries: vec!["BR".to_owned()], ..month.clone() };
+    let periods = [month, Asked::period(day, day + 24 * 60 * 60_000, interval(day)), brazil];
+    println!(
+        "\n| query | plan | 30 days: documents | p50 | p95 | a day: documents | p50 | p95 | Brazil: p50 | p95 |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (name, query) in queries::all() {
+        let (mut told, mut documents, mut plan) = (Vec::new(), Vec::new(), String::new());
+        for asked in &periods {
+            let profile = database.collection::<Document>("system.profile");
+            profile.drop().await?;
+            database.run_command(doc! { "profile": 2 }).await?;
+            query.ask(database, asked).await?;
+            database.run_command(doc! { "profile": 0 }).await?;
+            let entry =
+                profile.find_one(doc! { "op": "command", "command.aggregate": query.collection }).await?;
+            let entry = entry.context("the server told nothing of a query")?;
+            let number = |key: &str| number(&entry, key);
+            plan = entry.get_str("planSummary").unwrap_or_default().to_owned();
+            ensure!(!plan.contains("COLLSCAN"), "{name}: {entry}");
+            ensure!(number("keysExamined") <= 1.2 * number("docsExamined") + 10.0, "{name}: {entry}");
+            documents.push(number("docsExamined"));
+            let mut times = Vec::new();
+            for _ in 0..RUNS {
+                let began = Instant::now();
+                query.ask(database, asked).await?;
+                times.push(began.elapsed());
+            }
+            let Spread { p50, p95 } = Spread::of(times);
+            told.push(format!("{p50:.0} ms | {p95:.0} ms"));
+        }
+        println!(
+            "| {name} | {} {plan} | {} | {} | {} | {} | {} |",
+            query.collection, documents[0], told[0], documents[1], told[1], told[2]
+        );
+    }
+    Ok(())
+}
+
+fn number(entry: &Document, key: &str) -> f64 {
+    match entry.get(key) {
+        Some(Bson::Int32(n)) => f64::from(*n),
+        Some(Bson::Int64(n)) => *n as f64,
+        Some(Bson::Double(n)) => *n,
+        _ => 0.0,
+    }
 }
 
 /// What the server itself says of every query of the commands: which index, how much was read. Ends with an
@@ -126,12 +186,8 @@ async fn explain(database: &Database, uri: &str, noon: DateTime<Utc>) -> Result<
         while found.advance().await? {
             let entry = found.deserialize_current()?;
             let Ok(plan) = entry.get_str("planSummary") else { continue };
-            let number = |key: &str| match entry.get(key) {
-                Some(Bson::Int32(n)) => i64::from(*n),
-                Some(Bson::Int64(n)) => *n,
-                _ => 0,
-            };
-            let [keys, documents, millis] = ["keysExamined", "docsExamined", "millis"].map(number);
+            let [keys, documents, millis] =
+                ["keysExamined", "docsExamined", "millis"].map(|key| number(&entry, key) as i64);
             let is_small = entry.get_str("ns").is_ok_and(|name| name == "bench.pipeline_state");
             ensure!(is_small || !plan.contains("COLLSCAN"), "{command}: {entry}");
             ensure!(documents == 0 || keys as f64 <= 1.2 * documents as f64 + 10.0, "{command}: {entry}");
@@ -203,12 +259,7 @@ async fn sizes(database: &Database) -> Result<()> {
         // Sizes on disk are those of the last checkpoint.
         database.client().database("admin").run_command(doc! { "fsync": 1 }).await?;
         let stats = database.run_command(doc! { "collStats": &name }).await?;
-        let number = |key: &str| match stats.get(key) {
-            Some(Bson::Int32(n)) => f64::from(*n),
-            Some(Bson::Int64(n)) => *n as f64,
-            Some(Bson::Double(n)) => *n,
-            _ => 0.0,
-        };
+        let number = |key: &str| number(&stats, key);
         let (documents, bytes) = (number("count"), number("size"));
         println!(
             "| {name} | {documents} | {:.0} | {:.1} | {:.1} |",

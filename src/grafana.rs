@@ -11,7 +11,7 @@ mod panel;
 mod peaks;
 mod rules;
 
-use domain::vocabulary::Vocabulary;
+use domain::vocabulary::{Spellings, Vocabulary};
 use isocountry::CountryCode;
 use serde_json::{Value, json};
 
@@ -78,8 +78,8 @@ fn whole(head: &Head, panels: Vec<Value>) -> Value {
     if narrows {
         variables.extend([
             variable("f_country", "Country", &countries(), None),
-            variable("f_device", "Device", &names(Vocabulary::devices), Some(ALL)),
-            variable("f_content", "Content type", &names(Vocabulary::content_types), Some(ALL)),
+            variable("f_device", "Device", &names(Vocabulary::devices).join(", "), Some(ALL)),
+            variable("f_content", "Content type", &names(Vocabulary::content_types).join(", "), Some(ALL)),
         ]);
     }
     json!({
@@ -134,8 +134,7 @@ fn countries() -> String {
     all.join(", ")
 }
 
-fn names<E: std::fmt::Debug>(
-    vocabulary: impl Fn(&domain::vocabulary::Spellings) -> Result<Vocabulary, E>,
-) -> String {
-    vocabulary(&Default::default()).expect("the vocabulary has no further spellings").names().join(", ")
+/// The names of a vocabulary without further spellings.
+fn names(vocabulary: impl Fn(&Spellings) -> Result<Vocabulary, String>) -> Vec<String> {
+    vocabulary(&Spellings::new()).expect("there are no further spellings").names().to_vec()
 }

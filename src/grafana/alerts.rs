@@ -32,7 +32,8 @@ pub(super) fn dashboard() -> Dashboard {
     }]);
     let panels = vec![
         Panel::stat((6, 8), "Alerts", "Of the period: still open, and all", &open_alerts())
-            .thresholds(1.0, 100.0),
+            .thresholds(1.0, 100.0)
+            .in_order(&["open", "all"]),
         Panel::stacked((18, 8), "Alerts by kind", "How many alerts of each kind began", &alerts_by_kind()),
         Panel::over_time((24, 8), "Accesses per minute", "With the limit; marks are alerts", &accesses())
             .and("B", &limit())

@@ -1,9 +1,10 @@
 //! Which devices are used, and what is watched where?
 
+use domain::vocabulary::Vocabulary;
 use serde_json::{Value, json};
 
 use super::panel::{Panel, laid_out};
-use super::{Dashboard, Head, whole};
+use super::{Dashboard, Head, names, whole};
 use crate::queries::{Scope, by_content_and_country, by_device, content_over_time, devices_over_time};
 
 pub(super) fn dashboard() -> Dashboard {
@@ -22,6 +23,9 @@ pub(super) fn dashboard() -> Dashboard {
             "tooltip": { "mode": "multi", "sort": "desc" },
         })
     };
+    let content_types = names(Vocabulary::content_types);
+    let columns: Vec<&str> =
+        std::iter::once("country").chain(content_types.iter().map(String::as_str)).collect();
     let share = "Share of content types by country";
     let panels = vec![
         Panel::new("piechart", (8, 9), "Devices", "Accesses of the period by device", &by_device(Scope::Asked))
@@ -42,7 +46,7 @@ pub(super) fn dashboard() -> Dashboard {
             &by_content_and_country(),
         )
         .options(bars("normal"))
-        .in_order(&["country"]),
+        .in_order(&columns),
         Panel::new(
             "barchart",
             (12, 12),
@@ -51,7 +55,7 @@ pub(super) fn dashboard() -> Dashboard {
             &by_content_and_country(),
         )
         .options(bars("percent"))
-        .in_order(&["country"]),
+        .in_order(&columns),
         Panel::stacked(
             (24, 9),
             "Content types over time",

@@ -26,7 +26,8 @@ pub(super) fn dashboard() -> Dashboard {
             "Lines",
             "Of the period: accepted, the busiest minute, rejected, and accepted long after they happened",
             &totals(),
-        ),
+        )
+        .in_order(&["accesses", "peak", "rejected", "late"]),
         Panel::over_time((14, 9), "Lines per minute", "Mean of each bucket, by event time", &ingest()).unit("cpm", 1),
         Panel::new("piechart", (10, 9), "Rejected lines", "By reason, from when they were stored", &rejects_by_reason())
             .default("noValue", json!("none"))

@@ -23,7 +23,8 @@ pub(super) fn dashboard() -> Dashboard {
             "Accesses in the newest minute",
             "The newest whole minute, and the same minute a day and a week before",
             &compared_now(),
-        ),
+        )
+        .in_order(&["now", "a day before", "a week before"]),
         Panel::stat((4, 4), "Accesses", "All of the period", &totals())
             .options(json!({
                 "reduceOptions": { "values": false, "calcs": ["lastNotNull"], "fields": "/^accesses$/" },
@@ -34,7 +35,8 @@ pub(super) fn dashboard() -> Dashboard {
             "Distinct users",
             "Of the newest day (UTC) and the newest hour, as estimates within 1%",
             &users(),
-        ),
+        )
+        .in_order(&["day", "hour"]),
         Panel::first((4, 4), "Top device", "The device with most accesses in the period", &by_device(Scope::Platform)),
         Panel::first((3, 4), "Top country", "The country with most accesses in the period", &by_country(Scope::Platform)),
         Panel::stat((3, 4), "Open alerts", "Alerts of the period that are still open, of all", &open_alerts())
@@ -72,7 +74,7 @@ pub(super) fn dashboard() -> Dashboard {
         .field("a week before", &[("custom.fillOpacity", json!(0))]),
         Panel::over_time(
             (10, 8),
-            "Distinct users",
+            "Distinct users over time",
             "By hour, and by day where the period is longer than two weeks; estimates within 1%",
             &users_over_time(),
         ),

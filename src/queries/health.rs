@@ -113,6 +113,7 @@ pub fn limit() -> Query {
         STATE,
         [
             heartbeats(),
+            doc! { "$limit": SHOWN_MAX },
             doc! { "$match": { "limit_per_minute": { "$exists": true } } },
             doc! { "$group": { "_id": null, "newest": { "$top": {
                 "sortBy": { "at": -1 }, "output": "$limit_per_minute",

@@ -109,11 +109,7 @@ pub fn pivot<'s>(
 }
 
 /// `name`, the start of each window of `size_ms`, and accesses: the ten with most.
-pub fn busiest<'s>(
-    name: &str,
-    accesses: impl Iterator<Item = Access<'s>>,
-    size_ms: i64,
-) -> Vec<Row> {
+pub fn busiest<'s>(name: &str, accesses: impl Iterator<Item = Access<'s>>, size_ms: i64) -> Vec<Row> {
     let sums = ranked(sums(accesses, |access| access.minute - access.minute % size_ms));
     let cells = |(start, n): (i64, i64)| row([(name, start.to_string()), ("accesses", n.to_string())]);
     sums.into_iter().take(10).map(cells).collect()
