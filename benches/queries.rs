@@ -1,6 +1,7 @@
 //! `cargo xtask bench queries`: what an answer costs from the rollups and from the events themselves, and
 //! what lies on disk. Fills a database of its own through the whole pipeline, for each number of events; both
-//! ways must give the same sums. Then each query of the dashboards. `STREAMPULSE_BENCH_EVENTS=100000` takes other numbers (with commas between).
+//! ways must give the same sums. Then each query of the dashboards. `STREAMPULSE_BENCH_EVENTS=100000` takes
+//! other numbers (with commas between).
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
