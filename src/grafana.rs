@@ -21,6 +21,8 @@ use crate::queries::{ALL, Query, annotations};
 
 /// The plugin that asks MongoDB.
 const PLUGIN: &str = "haohanyang-mongodb-datasource";
+/// The data source that is provisioned.
+const DATASOURCE: &str = "streampulse-mongodb";
 /// The tag that our dashboards are linked by.
 const TAG: &str = "streampulse";
 /// Version of the dashboards' form: Grafana 10.4 to 13 load it.
@@ -73,7 +75,7 @@ fn whole(head: &Head, panels: Vec<Value>) -> Value {
     let Head { uid, title, description, from, narrows } = *head;
     let mut variables = vec![json!({
         "name": "datasource", "label": "Data source", "type": "datasource", "query": PLUGIN, "refresh": 1,
-        "current": {}, "hide": 0, "options": [], "regex": "", "multi": false, "includeAll": false,
+        "current": { "selected": false, "text": "streampulse", "value": DATASOURCE }, "hide": 0, "options": [], "regex": "", "multi": false, "includeAll": false,
     })];
     if narrows {
         variables.extend([
@@ -117,12 +119,15 @@ fn whole(head: &Head, panels: Vec<Value>) -> Value {
 
 /// A variable with fixed choices; `all` stands for all of them, also those that are not among the choices.
 fn variable(name: &str, label: &str, choices: &str, all: Option<&str>) -> Value {
-    json!({
+    let mut variable = json!({
         "name": name, "label": label, "type": "custom", "query": choices, "multi": true, "includeAll": true,
-        "allValue": all.map(|all| json!([all]).to_string()),
         "current": { "selected": true, "text": ["All"], "value": ["$__all"] },
         "options": [], "hide": 0, "skipUrlSync": false,
-    })
+    });
+    if let Some(all) = all {
+        variable["allValue"] = json!(json!([all]).to_string());
+    }
+    variable
 }
 
 /// `name : code`, by name. A comma ends a choice unless a backslash stands before it.

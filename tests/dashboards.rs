@@ -301,6 +301,59 @@ async fn numbers_are_those_of_the_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_report_says_what_the_dashboards_show() {
+    let Filled { database, .. } = Filled::new().await;
+    let (from, to) = (START_MS - 2 * DAY_MS - 7 * MINUTE_MS, START_MS + DAY_MS + 11 * MINUTE_MS);
+    let instant = |ms: i64| chrono::DateTime::from_timestamp_millis(ms).expect("a time").to_rfc3339();
+    let place = format!("--database {} --mongodb-uri {}", database.name(), mongodb_uri());
+    let period = format!("--from {} --to {}", instant(from), instant(to)).replace("+00:00", "Z");
+    let dir = tempfile::tempdir().expect("a folder");
+    let args = format!("report --format json --cities --top 10 {period} {place}");
+    let report = run(streampulse(dir.path(), &args), 0);
+    let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    let dashboards: BTreeMap<_, _> = grafana::dashboards().into_iter().collect();
+    let scope = everywhere(from, to);
+    let millis = |value: &Value| {
+        let instant = value.as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>();
+        instant.expect("RFC 3339").timestamp_millis().to_string()
+    };
+    // Of a list of the report these keys, as the columns of a panel.
+    let told = |list: &str, columns: &[(&str, &str)]| -> Vec<Row> {
+        let entries = report.pointer(list).and_then(Value::as_array).expect("a list");
+        let cell = |entry: &Value, key: &str| match &entry[key] {
+            value if key == "ts" => millis(value),
+            Value::String(text) => text.clone(),
+            number => number.to_string(),
+        };
+        let row =
+            |entry| columns.iter().map(|(column, key)| ((*column).to_owned(), cell(entry, key))).collect();
+        entries.iter().map(row).collect()
+    };
+    let accesses = ("accesses", "n");
+    let lists: [(&str, &str, &str, &[_]); 4] = [
+        ("peaks", "Busiest minutes", "/peaks/busiest_minutes", &[("minute", "ts"), accesses]),
+        ("audience", "Devices", "/devices", &[("device", "device"), accesses]),
+        ("geography", "Countries", "/countries", &[("country", "country"), accesses]),
+        (
+            "geography",
+            "Busiest cities",
+            "/content_by_city",
+            &[("country", "country"), ("city", "city"), accesses],
+        ),
+    ];
+    for (dashboard, title, list, columns) in lists {
+        let panel =
+            panels(&dashboards[dashboard]).into_iter().find(|panel| panel["title"] == title).expect(title);
+        let shown = rows(&frames(&database, panel, &scope, 1).await[0].1);
+        assert!(shown.len() > 2, "{title}");
+        assert_eq!(shown, told(list, columns), "{title}");
+    }
+    let panel = panels(&dashboards["overview"]).into_iter().find(|panel| panel["title"] == "Accesses");
+    let shown = rows(&frames(&database, panel.expect("a panel"), &scope, 1).await[0].1);
+    assert_eq!(shown[0]["accesses"], report["totals"]["accesses"].to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_query_of_a_dashboard_finds_its_documents_by_an_index() {
     let Filled { database, .. } = Filled::new().await;
     let whole = everywhere(START_MS - 4 * DAY_MS, START_MS + 3 * DAY_MS);

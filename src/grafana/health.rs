@@ -35,9 +35,10 @@ pub(super) fn dashboard() -> Dashboard {
                 "pieType": "donut", "displayLabels": ["name"],
                 "reduceOptions": { "values": true, "calcs": ["lastNotNull"], "fields": "" },
                 "legend": {
-                    "displayMode": "table", "placement": "right", "showLegend": true, "values": ["value", "percent"],
+                    "displayMode": "table", "placement": "right", "showLegend": true, "calcs": [],
+                    "values": ["value", "percent"],
                 },
-                "tooltip": { "mode": "single" },
+                "tooltip": { "mode": "single", "sort": "none" },
             })),
         Panel::table(
             (14, 9),

@@ -96,8 +96,11 @@ impl Panel {
     pub fn table(size: (u32, u32), title: &str, description: &str, query: &Query, columns: &[&str]) -> Self {
         Self::new("table", size, title, description, query)
             .default("color", json!({ "mode": "thresholds" }))
-            .default("custom", json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false }))
-            .options(json!({ "showHeader": true, "cellHeight": "sm", "footer": { "show": false, "reducer": ["sum"] } }))
+            .default(
+                "custom",
+                json!({ "align": "auto", "cellOptions": { "type": "auto" }, "inspect": false }),
+            )
+            .options(json!({ "showHeader": true, "cellHeight": "sm" }))
             .in_order(columns)
     }
 

@@ -66,7 +66,7 @@ pub(super) fn dashboard() -> Dashboard {
             .in_order(&by_day)
             .options(json!({
                 "calculate": false, "cellGap": 1, "rowsFrame": { "layout": "auto" },
-                "color": { "mode": "scheme", "scheme": "Oranges", "steps": 64, "fill": "dark-orange", "exponent": 0.5 },
+                "color": { "mode": "scheme", "scheme": "Oranges", "steps": 64, "fill": "dark-orange", "exponent": 0.5, "reverse": false },
                 "yAxis": { "axisPlacement": "left", "reverse": true, "unit": "short" },
                 "tooltip": { "mode": "single", "yHistogram": false }, "legend": { "show": true },
                 "cellValues": { "unit": "short" }, "showValue": "never", "filterValues": { "le": 1e-9 },

@@ -6,10 +6,9 @@ use mongodb::bson::doc;
 use serde_json::{Value, json};
 use sink::schema::ALERTS;
 
+use super::DATASOURCE;
 use crate::queries::{Query, freshness, jobs, processes};
 
-/// Name of the data source that is provisioned with the rules.
-const DATASOURCE: &str = "streampulse-mongodb";
 /// How far back an alert of the pipeline is new, in minutes.
 const NEW_MIN: i32 = 5;
 
