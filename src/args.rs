@@ -275,7 +275,7 @@ pub struct ReportArgs {
     pub lang: Lang,
     /// Format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: Format,
+    pub format: ReportFormat,
     /// How many of each list
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
@@ -320,6 +320,17 @@ pub struct StatusArgs {
 pub struct DoctorArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// How to print a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people, in a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// One file with charts, to open in a browser or to pass on.
+    Html,
 }
 
 /// How to print.

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Format, ReportArgs};
+use crate::args::{ReportArgs, ReportFormat};
 use crate::plan::Store;
-use crate::report::{ReportSpec, answer, render_json, render_text};
+use crate::report::{ReportSpec, answer, render_html, render_json, render_text};
 
 /// Width of the text when it does not go to a terminal, in columns.
 const WIDTH: usize = 100;
@@ -28,8 +28,9 @@ pub(super) async fn run(args: ReportArgs) -> Result<ExitCode> {
     reached.close().await;
     let report = report?;
     let text = match args.format {
-        Format::Json => render_json(&report),
-        Format::Text => render_text(&report, spec.lang, std::io::stdout().is_terminal(), WIDTH),
+        ReportFormat::Html => render_html(&report, spec.lang),
+        ReportFormat::Json => render_json(&report),
+        ReportFormat::Text => render_text(&report, spec.lang, std::io::stdout().is_terminal(), WIDTH),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::peaks::{MinuteCount, peaks};
 use super::period::{Span, instant_of, minute_ceil, minute_floor};
+use super::timeline::timeline;
 use super::{
     Alert, CityContent, ContentShare, CountryContent, CountryShare, DeviceShare, Period, Report, ReportSpec,
     TOP_MAX, Totals, UsersEstimate, UsersOfDay,
@@ -92,6 +93,7 @@ pub(crate) fn report(spec: &ReportSpec, collected: Collected) -> Report {
             users_estimate: collected.users_estimate,
             users_by_day: users_by_day(&collected.users_by_day, span),
         },
+        timeline: timeline(&collected.minutes, span, spec.timezone),
         peaks: peaks(&collected.minutes, span, spec.timezone, spec.top.min(TOP_MAX)),
         devices: shares(cells.iter().map(|c| (c.device.as_str(), c.n)))
             .map(|(device, n, share)| DeviceShare { device, n, share })

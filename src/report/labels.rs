@@ -4,6 +4,9 @@ use super::Lang;
 
 /// Names of columns and headings, in the order of the fields.
 pub(crate) struct Labels {
+    pub timeline: &'static str,
+    pub mean: &'static str,
+    pub busiest_minute: &'static str,
     pub peaks: &'static str,
     pub devices: &'static str,
     pub contents: &'static str,
@@ -17,7 +20,9 @@ pub(crate) struct Labels {
     pub times_average: &'static str,
     pub median_of_hour: &'static str,
     pub times_median: &'static str,
+    /// With how the shades of the text are to be read.
     pub week: &'static str,
+    pub week_title: &'static str,
     pub device: &'static str,
     pub share: &'static str,
     pub country: &'static str,
@@ -36,6 +41,9 @@ impl Labels {
 }
 
 const EN: Labels = Labels {
+    timeline: "Accesses a minute",
+    mean: "mean",
+    busiest_minute: "busiest minute",
     peaks: "When are the peaks?",
     devices: "Which devices are used most?",
     contents: "What is watched where?",
@@ -50,6 +58,7 @@ const EN: Labels = Labels {
     median_of_hour: "median of the hour",
     times_median: "× median",
     week: "Hours of the week, from few accesses to many: ░░ ▒▒ ▓▓ ██",
+    week_title: "Hours of the week, from few accesses to many",
     device: "device",
     share: "share",
     country: "country",
@@ -58,6 +67,9 @@ const EN: Labels = Labels {
 };
 
 const PT: Labels = Labels {
+    timeline: "Acessos por minuto",
+    mean: "média",
+    busiest_minute: "minuto mais movimentado",
     peaks: "Quando são os picos?",
     devices: "Quais dispositivos são mais usados?",
     contents: "O que se assiste e onde?",
@@ -72,6 +84,7 @@ const PT: Labels = Labels {
     median_of_hour: "mediana da hora",
     times_median: "× mediana",
     week: "Horas da semana, de poucos acessos a muitos: ░░ ▒▒ ▓▓ ██",
+    week_title: "Horas da semana, de poucos acessos a muitos",
     device: "dispositivo",
     share: "parcela",
     country: "país",

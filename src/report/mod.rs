@@ -1,22 +1,26 @@
 //! The report: when are the peaks, which devices are used most, what is watched where, and which alerts there
 //! were. [`answer`] reads MongoDB's rollups (never the events) into plain data, computes the answers in pure
-//! code and gives a [`Report`], which [`render_text`] shows to a person and [`render_json`] to a program.
+//! code and gives a [`Report`], which [`render_text`] and [`render_html`] show to people and
+//! [`render_json`] to a program.
 //! While a pipeline is writing, the collections are read one after the other, so their sums may differ by
 //! what was stored in between.
 
 mod answers;
+mod html;
 mod labels;
 mod numbers;
 mod peaks;
 mod period;
 mod query;
 mod rollups;
+mod sentences;
 mod sharp;
 pub(crate) mod table;
 mod text;
 mod text_alerts;
 #[cfg(test)]
 mod text_tests;
+mod timeline;
 mod words;
 
 use anyhow::Context;
@@ -24,6 +28,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::Number;
 
+pub use html::render_html;
 pub use text::render_text;
 
 /// Length of the "busiest" lists when nothing else is asked for.
@@ -38,6 +43,8 @@ pub const ALERTS_LISTED_MAX: usize = 1_000;
 pub const CITIES_LISTED_MAX: usize = 10_000;
 /// A report lists the users of at most this many days, the newest.
 pub const USERS_DAYS_LISTED_MAX: usize = 1_000;
+/// The timeline has at most this many stretches.
+pub const TIMELINE_MAX: usize = 300;
 /// A report reads at most this many minutes with accesses (ten years without a gap, 84 MB).
 pub const MINUTES_READ_MAX: usize = 10 * 366 * 24 * 60;
 
@@ -90,6 +97,8 @@ pub struct Report {
     /// The country that was asked for, `null` for all.
     pub country: Option<String>,
     pub totals: Totals,
+    /// Accesses over time, in order, without gaps: at most [`TIMELINE_MAX`] stretches of the same length.
+    pub timeline: Vec<Stretch>,
     pub peaks: Peaks,
     /// By accesses, most first; ties by name. So are the five lists below.
     pub devices: Vec<DeviceShare>,
@@ -103,6 +112,21 @@ pub struct Report {
     /// Newest last; the newest [`ALERTS_LISTED_MAX`] of the period.
     pub alerts: Vec<Alert>,
     pub alerts_total: u64,
+}
+
+/// A stretch of time. The first and the last one may lie partly outside of the period.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stretch {
+    /// Its start.
+    pub ts: DateTime<Utc>,
+    /// Its start on the clock of the time zone.
+    pub local: DateTime<FixedOffset>,
+    /// Accesses of its minutes that lie in the period.
+    pub n: u64,
+    /// How many minutes of it lie in the period.
+    pub minutes: u64,
+    /// Accesses of its busiest minute.
+    pub peak: u64,
 }
 
 /// The period that was looked at.

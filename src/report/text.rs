@@ -1,8 +1,7 @@
 //! The report as text for a terminal: each of the three questions is answered in words first, then in small
 //! tables with bars, a heat map of the week, and the alerts.
 
-use chrono::{DateTime, FixedOffset, Offset, TimeZone, Utc};
-
+use super::sentences;
 use super::table::{Align, Page, Table, Tone, bar, cut, printable, shade};
 use super::text_alerts::alerts;
 use super::words::Words;
@@ -14,10 +13,6 @@ const WIDTH_MIN: usize = 60;
 pub(crate) const ROWS_MAX: usize = 15;
 const BAR_CELLS: usize = 24;
 const CITY_COLUMNS_MAX: usize = 28;
-/// In the sentence of first places, at most this many countries are named per content type.
-const COUNTRIES_NAMED_MAX: usize = 5;
-/// From one day on, the hours of the week say something.
-const WEEK_SHOWN_MINUTES_MIN: u64 = 24 * 60;
 
 /// Renders the report in `lang`, with ANSI colors if `color`, for a terminal `width` columns wide.
 pub fn render_text(report: &Report, lang: Lang, color: bool, width: usize) -> String {
@@ -35,64 +30,24 @@ pub fn render_text(report: &Report, lang: Lang, color: bool, width: usize) -> St
     page.text
 }
 
-/// An instant on the clock of the report's time zone.
-pub(crate) fn local(at: DateTime<Utc>, report: &Report) -> DateTime<FixedOffset> {
-    let timezone: chrono_tz::Tz = report.period.timezone.parse().unwrap_or(chrono_tz::UTC);
-    at.with_timezone(&timezone.offset_from_utc_datetime(&at.naive_utc()).fix())
+fn header(page: &mut Page, report: &Report, words: Words) {
+    page.title(&sentences::title(report, words));
+    say(page, &sentences::totals(report, words));
 }
 
-fn header(page: &mut Page, report: &Report, words: Words) {
-    let period = &report.period;
-    let end = |at: Option<DateTime<Utc>>| at.map(|at| words.moment(local(at, report)));
-    let country = report.country.as_deref().map(printable);
-    let (from, to) = (end(period.from), end(period.to));
-    let title = words.title(from.as_deref(), to.as_deref(), &period.timezone, country.as_deref());
-    page.title(&title);
-    let totals = &report.totals;
-    if totals.accesses > 0 {
-        page.sentence(&words.total(totals.accesses, period.minutes));
-    } else {
-        page.sentence(words.labels().nothing);
-    }
-    if let (Some(rejected), Some(late)) = (totals.rejected, totals.late)
-        && rejected + late > 0
-    {
-        page.sentence(&words.arrivals(rejected, late));
-    }
-    if let Some(users) = totals.users_estimate {
-        page.sentence(&words.users(users.at_least, users.at_most));
-    }
+fn say(page: &mut Page, said: &[String]) {
+    said.iter().for_each(|sentence| page.sentence(sentence));
 }
 
 fn peaks(page: &mut Page, report: &Report, words: Words) {
     let peaks = &report.peaks;
     let labels = words.labels();
-    // Against an average of itself, a single minute says nothing.
-    let several = report.period.minutes > 1;
-    let week = report.period.minutes >= WEEK_SHOWN_MINUTES_MIN;
     page.heading(labels.peaks);
-    if let Some(BusyTime { local, n, times_average, .. }) = peaks.busiest_minutes.first() {
-        let times = several.then_some(*times_average);
-        page.sentence(&words.busiest_minute(&words.moment(*local), &report.period.timezone, *n, times));
-    }
-    if let Some(BusyTime { local, n, times_average, .. }) = peaks.busiest_hours.first().filter(|_| several) {
-        let times = (peaks.busiest_hours.len() > 1).then_some(*times_average);
-        page.sentence(&words.busiest_hour(*local, *n, times));
-    }
-    if let (true, Some(busiest)) = (week, &peaks.busiest_weekday_hour) {
-        page.sentence(&words.busiest_weekday_hour(busiest.weekday, busiest.hour, busiest.n));
-    }
-    if let (true, Some(average), Some(median)) = (several, peaks.average_per_minute, peaks.median_per_minute)
-    {
-        page.sentence(&words.usual_minute(average, median));
-        let sharpest = peaks.sharp.first().map(|sharp| (words.moment(sharp.local), sharp.ratio));
-        let sharpest = sharpest.as_ref().map(|(at, ratio)| (at.as_str(), *ratio));
-        page.sentence(&words.sharp(peaks.sharp_total, sharpest));
-    }
+    say(page, &sentences::peaks(report, words));
     busy_times(page, labels.busiest_minutes, &peaks.busiest_minutes, words);
     busy_times(page, labels.busiest_hours, &peaks.busiest_hours, words);
     sharp_peaks(page, peaks, words);
-    if week {
+    if sentences::shows_week(report) {
         hours_of_the_week(page, &peaks.hours_by_weekday, words);
     }
 }
@@ -155,9 +110,8 @@ fn devices(page: &mut Page, report: &Report, words: Words) {
     let devices = &report.devices;
     let Some(first) = devices.first() else { return };
     page.heading(labels.devices);
-    let second = devices.get(1).map(|device| (device.device.as_str(), device.share));
-    page.sentence(&words.most_used((&first.device, first.share), second));
-    if second.is_none() {
+    say(page, &sentences::devices(report, words));
+    if devices.len() < 2 {
         return;
     }
     let mut table = Table::new([
@@ -176,12 +130,11 @@ fn devices(page: &mut Page, report: &Report, words: Words) {
 
 fn contents(page: &mut Page, report: &Report, words: Words) {
     let labels = words.labels();
-    let Some(first) = report.content_types.first() else {
+    if report.content_types.is_empty() {
         return;
-    };
+    }
     page.heading(labels.contents);
-    page.sentence(&words.most_watched(&first.content_type, first.share));
-    page.sentence(&words.first_by_country(&first_places(report)));
+    say(page, &sentences::contents(report, words));
     let names: Vec<&str> = report.content_types.iter().map(|c| c.content_type.as_str()).collect();
     let heads = |place: &[(&'static str, Align)]| {
         let contents = names.iter().map(|name| (words.content_type(name), Align::Right));
@@ -216,31 +169,6 @@ fn contents(page: &mut Page, report: &Report, words: Words) {
 fn percents(contents: &[ContentShare], names: &[&str]) -> Vec<String> {
     let share_of = |name: &str| contents.iter().find(|c| c.content_type == name).map(|c| c.share);
     names.iter().map(|name| share_of(name).map_or("–".to_owned(), |s| format!("{:.0}%", s * 100.0))).collect()
-}
-
-/// The content types that come first somewhere, by the number of countries, with some of those.
-fn first_places(report: &Report) -> Vec<(&str, usize, String)> {
-    let mut firsts: Vec<(&str, Vec<&str>)> = Vec::new();
-    for country in &report.content_by_country {
-        let Some(top) = country.top_content_type.as_deref() else {
-            continue;
-        };
-        match firsts.iter_mut().find(|(name, _)| *name == top) {
-            Some((_, countries)) => countries.push(&country.country),
-            None => firsts.push((top, vec![&country.country])),
-        }
-    }
-    firsts.sort_by_key(|(_, countries)| std::cmp::Reverse(countries.len()));
-    firsts
-        .into_iter()
-        .map(|(name, countries)| {
-            let mut named = countries[..countries.len().min(COUNTRIES_NAMED_MAX)].join(", ");
-            if countries.len() > COUNTRIES_NAMED_MAX {
-                named.push_str(", …");
-            }
-            (name, countries.len(), printable(&named))
-        })
-        .collect()
 }
 
 /// Says how many of `total` rows are not in the table, which shows the first of the `listed`.

@@ -59,7 +59,7 @@ fn alert(incident: &str, ts: i64, severity: &str, observed: u64, status: &str) -
     }
 }
 
-fn one_minute() -> Report {
+pub(super) fn one_minute() -> Report {
     let at = minute("2026-11-22T10:00:00Z");
     let collected = Collected {
         span: Some(Span { from: at, to: at + 1 }),
@@ -75,7 +75,7 @@ fn one_minute() -> Report {
 
 /// Three months of a day curve with an evening peak, one viral minute, and cities whose names are hard to
 /// align.
-fn rich() -> Report {
+pub(super) fn rich() -> Report {
     let (from, to) = (minute("2026-09-01T03:00:00Z"), minute("2026-12-01T03:00:00Z"));
     let viral = minute("2026-11-23T00:14:00Z");
     let curve = |t: i64| {

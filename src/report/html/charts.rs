@@ -1,0 +1,139 @@
+//! The charts: a line over time as SVG, which stretches while its labels beside it do not; bars and the week
+//! as coloured elements. Each says its numbers in words too.
+
+use maud::{Markup, html};
+
+use crate::report::words::Words;
+use crate::report::{ContentShare, Stretch};
+
+/// Height of the timeline in its own units; it is drawn a unit wide for each stretch.
+const HEIGHT: f64 = 100.0;
+/// Colours of the style sheet.
+const COLORS: usize = 8;
+/// Instants named below the timeline.
+const MARKS: usize = 4;
+
+/// Accesses a minute: the mean of each stretch as an area, its busiest minute as a line.
+pub(super) fn timeline(stretches: &[Stretch], words: Words) -> Markup {
+    let labels = words.labels();
+    let highest = stretches.iter().map(|stretch| stretch.peak).max().unwrap_or(0);
+    let top = round_up(highest);
+    let y = |n: f64| HEIGHT - n / top as f64 * HEIGHT;
+    // A stretch is a step, so that one alone is seen too.
+    let steps = |value: &dyn Fn(&Stretch) -> f64| -> String {
+        let step = |(x, stretch): (usize, &Stretch)| {
+            let y = y(value(stretch));
+            format!("{} {x} {y:.2}L{} {y:.2}", if x == 0 { "M" } else { "L" }, x + 1)
+        };
+        stretches.iter().enumerate().map(step).collect()
+    };
+    let mean = steps(&|stretch| stretch.n as f64 / stretch.minutes.max(1) as f64);
+    let peak = steps(&|stretch| stretch.peak as f64);
+    let width = stretches.len();
+    let area = format!("{mean}L{width} {HEIGHT}L0 {HEIGHT}Z");
+    let every = width.div_ceil(MARKS).max(1);
+    let described = format!("{}: {} 0–{}", labels.timeline, labels.accesses, words.int(highest));
+    html! {
+        figure.timeline {
+            div.plot {
+                div.y { @for part in [2, 1, 0] { span { (words.int(top * part / 2)) } } }
+                svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(described) {
+                    @for part in [0, 1, 2] {
+                        @let at = HEIGHT / 2.0 * f64::from(part);
+                        line.grid x1="0" x2=(width) y1=(at) y2=(at) {}
+                    }
+                    path.area d=(area) {}
+                    path.mean d=(mean) {}
+                    path.peak d=(peak) {}
+                }
+            }
+            div.x {
+                @for (index, stretch) in stretches.iter().enumerate().step_by(every) {
+                    span style=(format!("left:{:.1}%", percent(index as u64, width as u64))) {
+                        (words.moment(stretch.local))
+                    }
+                }
+            }
+            figcaption { span.key.mean {} (labels.mean) " " span.key.peak {} (labels.busiest_minute) }
+        }
+    }
+}
+
+/// The next number with one or two digits and zeros, even, so that its half is whole.
+fn round_up(n: u64) -> u64 {
+    let mut unit = 1;
+    while n / unit >= 20 {
+        unit *= 10;
+    }
+    (n.max(1).div_ceil(2 * unit)) * 2 * unit
+}
+
+/// A bar of `n` against `max`.
+pub(super) fn bar(n: u64, max: u64) -> Markup {
+    html! { div.track { div.fill style=(format!("width:{:.1}%", percent(n, max))) {} } }
+}
+
+fn percent(n: u64, max: u64) -> f64 {
+    100.0 * n as f64 / max.max(1) as f64
+}
+
+/// Shares beside each other, in the order and colours of `names`.
+pub(super) fn stacked(contents: &[ContentShare], names: &[&str], words: Words) -> Markup {
+    let share = |name: &str| contents.iter().find(|content| content.content_type == name).map(|c| c.share);
+    html! {
+        div.track {
+            @for (index, name) in names.iter().enumerate() {
+                @if let Some(share) = share(name) {
+                    @let told = format!("{} {}", words.content_type(name), words.percent(share));
+                    div class=(format!("part c{}", index % COLORS)) style=(format!("width:{:.2}%", share * 100.0))
+                        title=(told) {}
+                }
+            }
+        }
+    }
+}
+
+/// Which colour is which content type.
+pub(super) fn legend(names: &[&str], words: Words) -> Markup {
+    html! {
+        p.legend {
+            @for (index, name) in names.iter().enumerate() {
+                span { span class=(format!("key c{}", index % COLORS)) {} (words.content_type(name)) }
+            }
+        }
+    }
+}
+
+/// The hours of the week, from few accesses to many.
+pub(super) fn week(hours_by_weekday: &[[u64; 24]; 7], words: Words) -> Markup {
+    let max = hours_by_weekday.iter().flatten().copied().max().unwrap_or(0);
+    html! {
+        div.wide {
+            table.week {
+                thead { tr { th {} @for hour in 0..24 { th { (format!("{hour:02}")) } } } }
+                tbody {
+                    @for (weekday, hours) in hours_by_weekday.iter().enumerate() {
+                        tr {
+                            th { (words.weekday(weekday)) }
+                            @for (hour, n) in hours.iter().enumerate() {
+                                td style=(format!("--v:{:.0}%", percent(*n, max)))
+                                    title=(format!("{} {hour:02}:00: {}", words.weekday(weekday), words.int(*n))) {}
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_ends_at_a_round_number_above_the_highest() {
+        let ends = [0, 1, 2, 3, 9, 19, 20, 21, 118, 199, 200, 48_210].map(round_up);
+        assert_eq!(ends, [2, 2, 2, 4, 10, 20, 20, 40, 120, 200, 200, 60_000]);
+    }
+}
