@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod mongod;
+mod pictures;
 mod pip;
 mod step;
 mod suite;
@@ -29,6 +30,7 @@ Commands:
                              writes docs/VERIFICATION.md
   build                      build the WASM modules and target/release/streampulse
   bench [NAME]               list the benchmarks, or run one
+  pictures                   take the README's pictures anew (with a headless Chromium)
   setup                      fetch what is missing: a compiler for wasm32 and a MongoDB server
   help                       show this text
 
@@ -65,6 +67,10 @@ fn dispatch(words: &[String]) -> Outcome<ExitCode> {
             expect_no_arguments(command, rest)?;
             build()?;
             Ok(ExitCode::SUCCESS)
+        }
+        "pictures" => {
+            expect_no_arguments(command, rest)?;
+            pictures::run()
         }
         "setup" => {
             expect_no_arguments(command, rest)?;

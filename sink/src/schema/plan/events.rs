@@ -47,13 +47,12 @@ fn daily(retention: &Retention, found: &BTreeMap<String, Found>, now_ms: i64) ->
     let mut right = BTreeSet::new();
     for day in &all {
         let name = day.collection();
-        let of_day = compare(&events(&name, None), found.get(&name));
-        let due = of_day.into_iter().filter(|step| step.change != Change::Keep);
-        let before = steps.len();
-        steps.extend(due);
-        if steps.len() == before {
+        let mut due = compare(&events(&name, None), found.get(&name));
+        due.retain(|step| step.change != Change::Keep);
+        if due.is_empty() {
             right.insert(*day);
         }
+        steps.extend(due);
     }
     if let Some(what) = named(&right) {
         steps.push(Step { what, change: Change::Keep });
