@@ -28,22 +28,13 @@ pub(super) fn dashboard() -> Dashboard {
         std::iter::once("country").chain(content_types.iter().map(String::as_str)).collect();
     let share = "Share of content types by country";
     let panels = vec![
-        Panel::new(
-            "piechart",
+        Panel::pie(
             (8, 9),
             "Devices",
             "Accesses of the period by device",
             &by_device(Scope::Asked),
-        )
-        .options(json!({
-            "pieType": "donut", "displayLabels": ["name", "percent"],
-            "reduceOptions": { "values": true, "calcs": ["lastNotNull"], "fields": "" },
-            "legend": {
-                "displayMode": "table", "placement": "right", "showLegend": true, "calcs": [],
-                "values": ["value", "percent"],
-            },
-            "tooltip": { "mode": "single", "sort": "none" },
-        })),
+            &["name", "percent"],
+        ),
         Panel::stacked(
             (16, 9),
             "Devices over time",

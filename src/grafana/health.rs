@@ -29,17 +29,14 @@ pub(super) fn dashboard() -> Dashboard {
         )
         .in_order(&["accesses", "peak", "rejected", "late"]),
         Panel::over_time((14, 9), "Lines per minute", "Mean of each bucket, by event time", &ingest()).unit("cpm", 1),
-        Panel::new("piechart", (10, 9), "Rejected lines", "By reason, from when they were stored", &rejects_by_reason())
-            .default("noValue", json!("none"))
-            .options(json!({
-                "pieType": "donut", "displayLabels": ["name"],
-                "reduceOptions": { "values": true, "calcs": ["lastNotNull"], "fields": "" },
-                "legend": {
-                    "displayMode": "table", "placement": "right", "showLegend": true, "calcs": [],
-                    "values": ["value", "percent"],
-                },
-                "tooltip": { "mode": "single", "sort": "none" },
-            })),
+        Panel::pie(
+            (10, 9),
+            "Rejected lines",
+            "By reason, from when they were stored",
+            &rejects_by_reason(),
+            &["name"],
+        )
+        .default("noValue", json!("none")),
         Panel::table(
             (14, 9),
             "Jobs",

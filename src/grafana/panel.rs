@@ -92,6 +92,19 @@ impl Panel {
         panel
     }
 
+    /// Parts of a whole, a row each, with these labels beside them.
+    pub fn pie(size: (u32, u32), title: &str, description: &str, query: &Query, labels: &[&str]) -> Self {
+        Self::new("piechart", size, title, description, query).options(json!({
+            "pieType": "donut", "displayLabels": labels,
+            "reduceOptions": { "values": true, "calcs": ["lastNotNull"], "fields": "" },
+            "legend": {
+                "displayMode": "table", "placement": "right", "showLegend": true, "calcs": [],
+                "values": ["value", "percent"],
+            },
+            "tooltip": { "mode": "single", "sort": "none" },
+        }))
+    }
+
     /// A table with these columns in this order; the plugin gives them in any.
     pub fn table(size: (u32, u32), title: &str, description: &str, query: &Query, columns: &[&str]) -> Self {
         Self::new("table", size, title, description, query)
