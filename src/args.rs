@@ -38,6 +38,9 @@ pub enum Command {
     Mongodb(MongodbCommand),
     /// Answer from the rollups: when are the peaks, which devices, which content where
     Report(ReportArgs),
+    /// Show the answers on a live page
+    #[command(after_help = SERVE_HELP)]
+    Serve(ServeArgs),
     /// List the alerts
     Alerts(AlertsArgs),
     /// Show how far the jobs have come
@@ -53,6 +56,11 @@ Examples:
   streampulse up --file access.ndjson --until-drained   a log file; run it again to read what was appended
   streampulse deploy && streampulse up --cluster ...    the same on the Fluvio cluster of the current profile
   zcat old.gz | streampulse up --file - --until-drained standard input";
+
+const SERVE_HELP: &str = "\
+Prints the address of the page and serves it until Ctrl-C. The page shows what happens now, the last hour with
+the limit, and the answers of `report` for the time before; it keeps itself up to date, and loads nothing from
+elsewhere.";
 
 const DEPLOY_HELP: &str = "\
 Shows what is to be done for each SmartModule and topic, and does it: keep, create, upgrade. What differs
@@ -285,6 +293,25 @@ pub struct ReportArgs {
     /// Only this country (ISO 3166-1 alpha-2) in the content answers
     #[arg(long, value_name = "CC")]
     pub country: Option<String>,
+}
+
+/// `serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Where to listen; the page has no password, so other addresses than this machine's are for you to guard
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
+    pub listen: std::net::SocketAddr,
+    /// How far back the answers reach, e.g. 24h
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub last: std::time::Duration,
+    /// Time zone of hours and weekdays, e.g. America/Sao_Paulo
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub timezone: chrono_tz::Tz,
+    /// Language
+    #[arg(long, value_name = "LANG", default_value = "en")]
+    pub lang: Lang,
 }
 
 /// `alerts`.

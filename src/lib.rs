@@ -2,6 +2,7 @@
 //!
 //! - [`args`] what was typed, [`config`] what the pipeline file says, [`plan`] what both mean
 //! - [`commands`] one file a command; [`report`] the answers
+//! - [`page`] the live page
 //! - [`queries`] the questions as aggregations; [`grafana`] dashboards and alert rules made of them
 //! - [`mongodb`] reaching MongoDB, or starting one
 
@@ -12,6 +13,7 @@ pub mod grafana;
 pub mod modules;
 pub mod mongod;
 pub mod mongodb;
+pub mod page;
 pub mod plan;
 pub mod queries;
 pub mod report;

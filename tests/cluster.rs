@@ -20,6 +20,8 @@ use crate::support::{database, database_name, mongodb_uri, run, streampulse};
 /// Longest time that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// How long inserts of a killed process may still arrive.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
 /// Lines of a sample during which things are killed: more than are stored before the last kill.
 const LINES_UNDER_FIRE: usize = 400_000;
 
@@ -279,6 +281,9 @@ async fn kills_of_the_cluster_and_of_the_pipeline_change_no_count() {
         reached = case.stored(reached + 4_000).await;
         assert!(up.try_wait().expect("a state").is_none(), "it ended too early: {}", case.errors());
         kill(&mut up);
+        // What was on its way is still stored; else the next round would begin before the next process has.
+        tokio::time::sleep(IN_FLIGHT).await;
+        reached = case.stored(reached).await;
         up = case.start(&case.up_args());
     }
     let ended = up.wait().expect("it ends");

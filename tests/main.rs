@@ -13,6 +13,7 @@ mod mongodb;
 mod pipeline;
 mod report;
 mod sample;
+mod serve;
 mod shards;
 mod smartmodules;
 mod support;

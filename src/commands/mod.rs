@@ -9,6 +9,7 @@ mod mongodb;
 mod mongosh;
 mod produce;
 mod report;
+mod serve;
 mod shards;
 mod status;
 mod summary;
@@ -38,6 +39,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Mongodb(MongodbCommand::Init(args)) => mongodb::init(args).await,
         Command::Mongodb(MongodbCommand::Shards(args)) => shards::run(args).await,
         Command::Report(args) => report::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,

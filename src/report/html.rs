@@ -1,7 +1,7 @@
 //! The report as one HTML file that needs nothing else: words first, then charts made of plain elements and
 //! SVG, light or dark as the reader's system is, readable on a phone and on paper. No script.
 
-mod charts;
+pub(crate) mod charts;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +14,8 @@ use super::text_alerts::incident_rows;
 use super::words::Words;
 use super::{BusyTime, ContentShare, Lang, Report};
 
-const STYLE: &str = include_str!("html/style.css");
+/// Colours and shapes.
+pub(crate) const STYLE: &str = include_str!("html/style.css");
 
 /// Renders the report in `lang`.
 pub fn render_html(report: &Report, lang: Lang) -> String {
@@ -40,21 +41,31 @@ pub fn render_html(report: &Report, lang: Lang) -> String {
                         h1 { (title) }
                         (said(&sentences::totals(report, words)))
                     }
-                    @if report.totals.accesses > 0 {
-                        (timeline(report, words))
-                        (peaks(report, words))
-                        (devices(report, words))
-                        (contents(report, words))
-                    }
-                    @if report.totals.accesses > 0 || report.alerts_total > 0 {
-                        (alerts(report, words))
-                    }
+                    @for (_, part) in parts(report, lang) { (part) }
                     footer { "streampulse " (env!("CARGO_PKG_VERSION")) }
                 }
             }
         }
     };
     page.into_string() + "\n"
+}
+
+/// The sections that there is something to say in, with what they are called.
+pub(crate) fn parts(report: &Report, lang: Lang) -> Vec<(&'static str, Markup)> {
+    let words = Words(lang);
+    let mut parts = Vec::new();
+    if report.totals.accesses > 0 {
+        parts.extend([
+            ("timeline", timeline(report, words)),
+            ("peaks", peaks(report, words)),
+            ("devices", devices(report, words)),
+            ("contents", contents(report, words)),
+        ]);
+    }
+    if report.totals.accesses > 0 || report.alerts_total > 0 {
+        parts.push(("alerts", alerts(report, words)));
+    }
+    parts
 }
 
 fn said(sentences: &[String]) -> Markup {
@@ -66,7 +77,7 @@ fn timeline(report: &Report, words: Words) -> Markup {
     html! {
         section {
             h2 { (labels.timeline) }
-            (charts::timeline(&report.timeline, words))
+            (charts::timeline(&report.timeline, None, words))
         }
     }
 }

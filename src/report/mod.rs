@@ -6,7 +6,7 @@
 //! what was stored in between.
 
 mod answers;
-mod html;
+pub(crate) mod html;
 mod labels;
 mod numbers;
 mod peaks;
@@ -21,7 +21,7 @@ mod text_alerts;
 #[cfg(test)]
 mod text_tests;
 mod timeline;
-mod words;
+pub(crate) mod words;
 
 use anyhow::Context;
 use chrono::{DateTime, FixedOffset, NaiveDate, Utc};

@@ -13,11 +13,12 @@ const COLORS: usize = 8;
 /// Instants named below the timeline.
 const MARKS: usize = 4;
 
-/// Accesses a minute: the mean of each stretch as an area, its busiest minute as a line.
-pub(super) fn timeline(stretches: &[Stretch], words: Words) -> Markup {
+/// Accesses a minute: the mean of each stretch as an area, its busiest minute as a line, and the limit if
+/// there is one.
+pub(crate) fn timeline(stretches: &[Stretch], limit: Option<u64>, words: Words) -> Markup {
     let labels = words.labels();
     let highest = stretches.iter().map(|stretch| stretch.peak).max().unwrap_or(0);
-    let top = round_up(highest);
+    let top = round_up(highest.max(limit.unwrap_or(0)));
     let y = |n: f64| HEIGHT - n / top as f64 * HEIGHT;
     // A stretch is a step, so that one alone is seen too.
     let steps = |value: &dyn Fn(&Stretch) -> f64| -> String {
@@ -45,6 +46,9 @@ pub(super) fn timeline(stretches: &[Stretch], words: Words) -> Markup {
                     path.area d=(area) {}
                     path.mean d=(mean) {}
                     path.peak d=(peak) {}
+                    @if let Some(limit) = limit {
+                        line.limit x1="0" x2=(width) y1=(y(limit as f64)) y2=(y(limit as f64)) {}
+                    }
                 }
             }
             div.x {
@@ -54,7 +58,10 @@ pub(super) fn timeline(stretches: &[Stretch], words: Words) -> Markup {
                     }
                 }
             }
-            figcaption { span.key.mean {} (labels.mean) " " span.key.peak {} (labels.busiest_minute) }
+            figcaption {
+                span.key.mean {} (labels.mean) span.key.peak {} (labels.busiest_minute)
+                @if limit.is_some() { span.key.limit {} (labels.limit) }
+            }
         }
     }
 }
