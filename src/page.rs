@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{PreEscaped, html};
 use mongodb::Database;
 
-use crate::report::html::{self, STYLE};
+use crate::report::html;
 use crate::report::{Lang, ReportSpec, TOP_DEFAULT, answer};
 
 /// What the page runs: it puts the parts of each message into their places.
 pub const SCRIPT: &str = include_str!("page/live.js");
-const PAGE_STYLE: &str = include_str!("page/style.css");
+const STYLE: &str = include_str!("page/style.css");
 
 /// What the page shows.
 #[derive(Clone, Debug)]
@@ -67,31 +67,15 @@ pub async fn answers(database: &Database, shown: &Shown, at: DateTime<Utc>) -> R
 
 /// The whole page.
 pub fn render(parts: &Parts, shown: &Shown) -> String {
-    let language = match shown.lang {
-        Lang::En => "en",
-        Lang::Pt => "pt",
-    };
-    let page = html! {
-        (DOCTYPE)
-        html lang=(language) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "streampulse" }
-                style { (PreEscaped(STYLE)) (PreEscaped(PAGE_STYLE)) }
+    let body = html! {
+        main {
+            h1 { "streampulse" }
+            @for place in PLACES {
+                div id=(place) { (PreEscaped(parts.get(place).map_or("", String::as_str))) }
             }
-            body {
-                main {
-                    h1 { "streampulse" }
-                    @for place in PLACES {
-                        div id=(place) { (PreEscaped(parts.get(place).map_or("", String::as_str))) }
-                    }
-                    p.note.away role="alert" { (now::Texts::of(shown.lang).away) }
-                }
-                script src="live.js" {}
-            }
+            p.note.away role="alert" { (now::Texts::of(shown.lang).away) }
         }
+        script src="live.js" {}
     };
-    page.into_string()
+    html::document(shown.lang, "streampulse", STYLE, &body)
 }

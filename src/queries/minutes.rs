@@ -28,6 +28,12 @@ pub fn accesses() -> Query {
 /// The days that the present is compared with, and what their columns are called.
 const BEFORE: [(&str, i64); 3] = [("now", 0), ("a day before", DAY_MS), ("a week before", 7 * DAY_MS)];
 
+/// Runs the pipelines of [`BEFORE`] over the minutes, and hands on all that comes of them.
+fn beside([now, day, week]: [Vec<Document>; 3]) -> impl Iterator<Item = Document> {
+    let union = |pipeline: Vec<Document>| doc! { "$unionWith": { "coll": MINUTES, "pipeline": pipeline } };
+    now.into_iter().chain([union(day), union(week)])
+}
+
 /// Accesses a minute over time, beside those of a day and of a week before: `ts` and a column each.
 pub fn compared() -> Query {
     let of = |(name, ago): (&str, i64)| {
@@ -41,10 +47,7 @@ pub fn compared() -> Query {
             } } },
         ]
     };
-    let [now, day, week] = BEFORE.map(of);
-    let union = |pipeline: Vec<Document>| doc! { "$unionWith": { "coll": MINUTES, "pipeline": pipeline } };
-    let stages = now.into_iter().chain([union(day), union(week)]);
-    Query::on(MINUTES, stages.chain(super::pivot("ts", "$ts", "$k")))
+    Query::on(MINUTES, beside(BEFORE.map(of)).chain(super::pivot("ts", "$ts", "$k")))
 }
 
 /// The newest whole minute, and the same minute a day and a week before: a column each.
@@ -56,13 +59,11 @@ pub fn compared_now() -> Query {
             doc! { "$project": { "_id": 0, "k": { "$literal": name }, "n": "$n" } },
         ]
     };
-    let [now, day, week] = BEFORE.map(of);
-    let union = |pipeline: Vec<Document>| doc! { "$unionWith": { "coll": MINUTES, "pipeline": pipeline } };
     let row = [
         doc! { "$group": { "_id": null, "columns": { "$push": { "k": "$k", "v": "$n" } } } },
         doc! { "$replaceWith": { "$arrayToObject": "$columns" } },
     ];
-    Query::on(MINUTES, now.into_iter().chain([union(day), union(week)]).chain(row))
+    Query::on(MINUTES, beside(BEFORE.map(of)).chain(row))
 }
 
 /// Sums over the period: `accesses`, `rejected`, `late`, and `peak`, its busiest minute.

@@ -45,18 +45,14 @@ pub fn by_country(scope: Scope) -> Query {
 
 /// What is watched in the busiest countries: `country`, and a column for each content type.
 pub fn by_content_and_country() -> Query {
-    let after = vec![
+    let mut after = vec![
         again(),
         doc! { "$group": {
             "_id": "$_id.country", "n": { "$sum": "$n" }, "columns": { "$push": { "k": "$_id.content", "v": "$n" } },
         } },
-        doc! { "$group": { "_id": null, "top": { "$topN": {
-            "n": COUNTRIES_MAX, "sortBy": { "n": -1, "_id": 1 },
-            "output": { "$mergeObjects": [{ "country": "$_id" }, { "$arrayToObject": "$columns" }] },
-        } } } },
-        doc! { "$unwind": "$top" },
-        doc! { "$replaceWith": "$top" },
     ];
+    let output = doc! { "$mergeObjects": [{ "country": "$_id" }, { "$arrayToObject": "$columns" }] };
+    after.extend(top(COUNTRIES_MAX, doc! { "n": -1, "_id": 1 }, output));
     let key = doc! { "country": "$country", "content": "$content" };
     over_pieces(Scope::Asked, &sums(Scope::Asked, key), after)
 }

@@ -15,16 +15,31 @@ use super::words::Words;
 use super::{BusyTime, ContentShare, Lang, Report};
 
 /// Colours and shapes.
-pub(crate) const STYLE: &str = include_str!("html/style.css");
+const STYLE: &str = include_str!("html/style.css");
 
 /// Renders the report in `lang`.
 pub fn render_html(report: &Report, lang: Lang) -> String {
     let words = Words(lang);
+    let title = sentences::title(report, words);
+    let body = html! {
+        main {
+            header {
+                h1 { (title) }
+                (said(&sentences::totals(report, words)))
+            }
+            @for (_, part) in parts(report, lang) { (part) }
+            footer { "streampulse " (env!("CARGO_PKG_VERSION")) }
+        }
+    };
+    document(lang, &title, "", &body) + "\n"
+}
+
+/// A whole document in our style, with `more` style.
+pub(crate) fn document(lang: Lang, title: &str, more: &str, body: &Markup) -> String {
     let language = match lang {
         Lang::En => "en",
         Lang::Pt => "pt",
     };
-    let title = sentences::title(report, words);
     let page = html! {
         (DOCTYPE)
         html lang=(language) {
@@ -33,21 +48,12 @@ pub fn render_html(report: &Report, lang: Lang) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(more)) }
             }
-            body {
-                main {
-                    header {
-                        h1 { (title) }
-                        (said(&sentences::totals(report, words)))
-                    }
-                    @for (_, part) in parts(report, lang) { (part) }
-                    footer { "streampulse " (env!("CARGO_PKG_VERSION")) }
-                }
-            }
+            body { (body) }
         }
     };
-    page.into_string() + "\n"
+    page.into_string()
 }
 
 /// The sections that there is something to say in, with what they are called.
