@@ -57,6 +57,8 @@ Examples:
   streampulse deploy && streampulse up --cluster ...    the same on the Fluvio cluster of the current profile
   zcat old.gz | streampulse up --file - --until-drained standard input";
 
+/// Where the live page is unless told otherwise.
+const PAGE_ADDRESS: &str = "127.0.0.1:8480";
 const SERVE_HELP: &str = "\
 Prints the address of the page and serves it until Ctrl-C. The page shows what happens now, the last hour with
 the limit, and the answers of `report` for the time before; it keeps itself up to date, and loads nothing from
@@ -216,6 +218,9 @@ pub struct UpArgs {
     /// file]
     #[arg(long, value_name = "N")]
     pub limit_per_minute: Option<u64>,
+    /// Serve the live page too
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = PAGE_ADDRESS)]
+    pub serve: Option<std::net::SocketAddr>,
     /// How to print the summary at the end
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub summary: Format,
@@ -301,10 +306,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub store: StoreArgs,
     /// Where to listen; the page has no password, so other addresses than this machine's are for you to guard
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
+    #[arg(long, value_name = "ADDRESS", default_value = PAGE_ADDRESS)]
     pub listen: std::net::SocketAddr,
-    /// How far back the answers reach, e.g. 24h
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    /// How far back the answers reach unless another period is chosen on the page
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = page_period)]
     pub last: std::time::Duration,
     /// Time zone of hours and weekdays, e.g. America/Sao_Paulo
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
@@ -374,6 +379,14 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     u64::try_from(millis)
         .map(std::time::Duration::from_millis)
         .map_err(|_| "a time is not negative".to_owned())
+}
+
+fn page_period(text: &str) -> Result<std::time::Duration, String> {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+    match duration(text)? {
+        last if last >= DAY / 1_440 && last <= DAY * 3_660 => Ok(last),
+        _ => Err("must be one minute to ten years".to_owned()),
+    }
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

@@ -1,6 +1,7 @@
 //! What was typed and what the pipeline file says, as what it means. Nothing is written or reached before a
 //! plan exists; only the pipeline file is read.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ pub struct Up {
     pub limit_per_minute: u64,
     /// Where labels of incidents go.
     pub labels: Option<PathBuf>,
+    /// Where the live page is served, if it is.
+    pub serve: Option<SocketAddr>,
     /// How to print the summary.
     pub summary: Format,
 }
@@ -216,6 +219,7 @@ impl Up {
             params: config.params()?,
             limit_per_minute: config.anomaly.limit_per_minute,
             store: Store::with(args.store, &config),
+            serve: args.serve,
             summary: args.summary,
         })
     }

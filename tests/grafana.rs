@@ -6,4 +6,5 @@ pub mod frames;
 pub mod interpolate;
 pub mod linter;
 pub mod panels;
+mod provisioning;
 mod traps;

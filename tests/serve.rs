@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BURST: usize = 640;
 
 /// A process that ends with the test.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -23,7 +23,7 @@ impl Drop for Running {
 }
 
 /// Starts the page, and gives where it listens.
-fn serve(dir: &std::path::Path, flags: &str) -> (Running, String) {
+pub fn serve(dir: &std::path::Path, flags: &str) -> (Running, String) {
     let mut command = streampulse(dir, &format!("serve --listen 127.0.0.1:0 {flags}"));
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut line = String::new();
@@ -60,8 +60,17 @@ fn the_page_is_whole_before_any_script_runs() {
     (0..1_234).for_each(|i| sample.push(&format!("u{i}"), now_ms - 3 * 3_600_000 - i * 10, 0, 1, 2));
     std::fs::write(dir.path().join("log"), sample.file()).expect("a file");
     run(streampulse(dir.path(), &format!("up --file log --until-drained --data-dir d {place}")), 0);
-    let full = get(&address, "/");
-    assert!(full.contains("O minuto mais movimentado foi") && full.contains("1.234"), "{full}");
+    // Answers are renewed every few seconds.
+    let began = Instant::now();
+    while !get(&address, "/").contains("<p>O minuto mais movimentado foi") {
+        assert!(began.elapsed() < PATIENCE, "{}", get(&address, "/"));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(get(&address, "/").contains("<p>1.234 acessos em 1.440 minutos.</p>"));
+    let hour = get(&address, "/?last=1h");
+    assert!(hour.contains("<p>Nenhum acesso neste período.</p>"), "{hour}");
+    let refused = get(&address, "/?last=9y");
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("24h, 1h, 7d, 30d"), "{refused}");
     assert!(get(&address, "/live.js").contains("EventSource"));
     assert!(get(&address, "/other").starts_with("HTTP/1.1 404"));
 }
@@ -97,7 +106,10 @@ fn an_address_in_use_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let dir = tempfile::tempdir().expect("a folder");
     let listen = taken.local_addr().expect("an address");
-    let refused =
-        run(streampulse(dir.path(), &format!("serve --listen {listen} --mongodb-uri {}", mongodb_uri())), 2);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("choose another with --listen"));
+    for (command, flag) in [("serve", "--listen"), ("up", "--serve")] {
+        let refused = format!("{command} {flag} {listen} --mongodb-uri {}", mongodb_uri());
+        let refused = run(streampulse(dir.path(), &refused), 2);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(told.contains(&format!("choose another with {flag}")), "{told}");
+    }
 }

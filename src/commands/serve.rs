@@ -1,122 +1,114 @@
 //! `serve`: the live page, for those without Grafana.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ::mongodb::Database;
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use chrono::Utc;
 use futures_util::Stream;
+use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::args::ServeArgs;
-use crate::page::{Parts, SCRIPT, Shown, answers, moving, render};
+use crate::page::{ICON, Page, Parts, Period, SCRIPT, Shown};
 use crate::plan::Store;
 
-/// How often what happens now is looked at.
-const EVERY: Duration = Duration::from_secs(1);
-/// Every how many looks the answers are computed anew, which costs more.
-const LOOKS_PER_ANSWER: u32 = 5;
 /// The page loads nothing from elsewhere, and nobody frames it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
-                      frame-ancestors 'none'; base-uri 'none'";
+                      img-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Runs the command until it is asked to stop.
 pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
-    let shown = Shown { last: args.last, timezone: args.timezone, lang: args.lang };
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener
-        .with_context(|| format!("cannot listen on {}; choose another with --listen", args.listen))?;
+    let shown = Shown { timezone: args.timezone, lang: args.lang };
+    let (listener, address) = listen(args.listen, "--listen").await?;
     let reached = crate::mongodb::reach_to_read(&Store::new(args.store)?).await?;
-    let address = listener.local_addr()?;
     println!("http://{address}/");
+    let page = Page::new(reached.database.clone(), shown, Period { length: args.last });
     let done = tokio::select! {
-        done = serve(listener, reached.database.clone(), shown) => done,
+        done = serve(listener, page) => done,
         () = sink::connector::asked_to_stop() => Ok(()),
     };
     reached.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// What the requests share.
-struct Page {
-    database: Database,
-    shown: Shown,
-    /// The newest parts.
-    parts: watch::Sender<Parts>,
+/// Takes the address of a page that `flag` has given.
+pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {address}; choose another with {flag}"))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
-async fn serve(listener: TcpListener, database: Database, shown: Shown) -> Result<()> {
-    let page = Arc::new(Page { database, shown, parts: watch::Sender::new(Parts::new()) });
+/// Serves a page for ever.
+pub(super) async fn serve(listener: TcpListener, page: Page) -> Result<()> {
+    let page = Arc::new(page);
     let routes = Router::new()
         .route("/", get(whole))
         .route("/live", get(live))
         .route("/live.js", get(async || ([(header::CONTENT_TYPE, "text/javascript")], SCRIPT)))
+        .route("/favicon.ico", get(async || ([(header::CONTENT_TYPE, "image/svg+xml")], ICON)))
         .with_state(page.clone());
     tokio::select! {
-        served = async { axum::serve(listener, routes).await } => served.context("the server has ended"),
-        never = look(&page) => match never {},
+        served = async { axum::serve(listener, routes).await } => served.context("the page's server has ended"),
+        () = page.keep_up_to_date() => Ok(()),
     }
 }
 
-/// Keeps the parts up to date while somebody looks.
-async fn look(page: &Page) -> Infallible {
-    let mut looks = 0_u32;
-    loop {
-        tokio::time::sleep(EVERY).await;
-        if page.parts.receiver_count() == 0 {
-            looks = 0;
-            continue;
-        }
-        match page.parts(looks.is_multiple_of(LOOKS_PER_ANSWER)).await {
-            Ok(parts) => page.parts.send_modify(|all| all.extend(parts)),
-            Err(error) => tracing::warn!("cannot update the page: {error:#}"),
-        }
-        looks = looks.wrapping_add(1);
+/// Why a request gets nothing.
+type Refusal = (StatusCode, String);
+
+/// What a reader chooses.
+#[derive(Deserialize)]
+struct Choice {
+    /// The name of a period.
+    last: Option<String>,
+}
+
+impl Choice {
+    fn period(&self, page: &Page) -> Result<Period, Refusal> {
+        page.period(self.last.as_deref()).ok_or_else(|| {
+            let there = page.period_names().join(", ");
+            (StatusCode::BAD_REQUEST, format!("no such period; last is one of {there}\n"))
+        })
     }
 }
 
-impl Page {
-    async fn parts(&self, with_answers: bool) -> Result<Parts> {
-        let now = Utc::now();
-        let mut parts = moving(&self.database, &self.shown, now).await?;
-        if with_answers {
-            parts.extend(answers(&self.database, &self.shown, now).await?);
-        }
-        Ok(parts)
-    }
-}
-
-async fn whole(State(page): State<Arc<Page>>) -> Response {
+async fn whole(State(page): State<Arc<Page>>, Query(choice): Query<Choice>) -> Result<Response, Refusal> {
+    let period = choice.period(&page)?;
     let headers: [(HeaderName, &str); 2] =
         [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")];
-    match page.parts(true).await {
-        Ok(parts) => (headers, Html(render(&parts, &page.shown))).into_response(),
+    Ok(match page.whole(period).await {
+        Ok(text) => (headers, Html(text)).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{error:#}\n")).into_response(),
-    }
+    })
 }
 
 /// The parts that have changed, each time there are any.
-async fn live(State(page): State<Arc<Page>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let mut receiver = page.parts.subscribe();
-    receiver.mark_unchanged();
-    let changes = futures_util::stream::unfold((receiver, Parts::new()), |(mut receiver, mut sent)| async {
-        receiver.changed().await.ok()?;
-        let parts = receiver.borrow_and_update().clone();
-        let mut changed = parts.clone();
+async fn live(
+    State(page): State<Arc<Page>>,
+    Query(choice): Query<Choice>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+    let followed = page.follow(choice.period(&page)?);
+    let changes = futures_util::stream::unfold((followed, Parts::new()), |(mut followed, mut sent)| async {
+        let [moving, answers] = &mut followed;
+        let parts = tokio::select! {
+            changed = moving.changed() => changed.ok().map(|()| moving.borrow_and_update().clone()),
+            changed = answers.changed() => changed.ok().map(|()| answers.borrow_and_update().clone()),
+        };
+        let mut changed = parts?;
         changed.retain(|place, part| sent.get(place) != Some(part));
-        sent = parts;
+        sent.extend(changed.clone());
         let event = Event::default().json_data(changed).unwrap_or_default();
-        Some((Ok(event), (receiver, sent)))
+        Some((Ok(event), (followed, sent)))
     });
-    Sse::new(changes).keep_alive(KeepAlive::default())
+    Ok(Sse::new(changes).keep_alive(KeepAlive::default()))
 }

@@ -1,6 +1,7 @@
 //! `up`: the whole pipeline in one process. Lines go into the topic, the three jobs read it through the
 //! SmartModules, and at the end everything that was read is in MongoDB.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +17,16 @@ use sink::heartbeat::Heart;
 use sink::jobs::{Jobs, Work};
 use sink::schema::{self, Retention};
 use sink::{Logs, Modules, Progress, Sink, checkpoint, events};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::produce::{feed, write_labels};
 use super::summary::Summary;
-use super::{deploy, live};
+use super::{deploy, live, serve};
 use crate::args::UpArgs;
 use crate::modules;
 use crate::mongodb::{Reached, reach};
+use crate::page::{Page, Period, Shown};
 use crate::plan::{Source, Up};
 
 /// How often draining looks whether it is done.
@@ -38,16 +41,19 @@ struct Running {
     modules: Modules,
     /// Who holds leases, where other processes could do the same.
     holder: Option<Holder>,
+    /// Where the live page is to be served.
+    page: Option<TcpListener>,
 }
 
 /// Runs the command.
 pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
     let plan = Up::new(args)?;
     check_source(&plan.source)?;
+    let page = page(plan.serve).await?;
     write_labels(plan.labels.as_deref(), plan.source.incidents())?;
     let (description, runtime, ran) = match plan.cluster.clone() {
         None => {
-            let embedded = embedded(&plan).await?;
+            let embedded = embedded(&plan, page).await?;
             let reached = reach(&plan.store).await?;
             let ran = async {
                 let retention = ensure(&plan, &reached).await?;
@@ -62,7 +68,7 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
             let reached = reach(&plan.store).await?;
             let ran = async {
                 let retention = ensure(&plan, &reached).await?;
-                let cluster = cluster(&plan, &address, &reached).await?;
+                let cluster = cluster(&plan, &address, &reached, page).await?;
                 run_on(&plan, &reached, retention, cluster).await
             };
             let ran = ran.await;
@@ -78,11 +84,19 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Takes the address of the live page before anything starts.
+async fn page(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let (listener, address) = serve::listen(address, "--serve").await?;
+    tracing::info!("the live page is at http://{address}/");
+    Ok(Some(listener))
+}
+
 async fn ensure(plan: &Up, reached: &Reached) -> Result<Retention> {
     schema::ensure(&reached.database, Some(&plan.store.retention)).await
 }
 
-async fn embedded(plan: &Up) -> Result<Running> {
+async fn embedded(plan: &Up, page: Option<TcpListener>) -> Result<Running> {
     let modules = modules::load()?;
     let runtime = Embedded::open(&plan.store.topics_dir())?;
     let logs = runtime.topic(&plan.topics.logs).await?;
@@ -91,10 +105,15 @@ async fn embedded(plan: &Up) -> Result<Running> {
         data_dir = %plan.store.data_dir.display(),
         "the pipeline runs on the embedded runtime; Ctrl-C drains and ends it"
     );
-    Ok(Running { name: "embedded", logs, rollups, modules, holder: None })
+    Ok(Running { name: "embedded", logs, rollups, modules, holder: None, page })
 }
 
-async fn cluster(plan: &Up, address: &Address, reached: &Reached) -> Result<Running> {
+async fn cluster(
+    plan: &Up,
+    address: &Address,
+    reached: &Reached,
+    page: Option<TcpListener>,
+) -> Result<Running> {
     let holder = Holder::this_process();
     let cluster = Cluster::connect(address, reached.database.clone(), holder.clone()).await?;
     let topics = [plan.topics.logs.clone(), plan.topics.rollups.clone()];
@@ -105,7 +124,7 @@ async fn cluster(plan: &Up, address: &Address, reached: &Reached) -> Result<Runn
         cluster = cluster.endpoint(),
         "the pipeline runs on a Fluvio cluster; Ctrl-C drains and ends it"
     );
-    Ok(Running { name: "cluster", logs, rollups, modules: Modules::default(), holder: Some(holder) })
+    Ok(Running { name: "cluster", logs, rollups, modules: Modules::default(), holder: Some(holder), page })
 }
 
 async fn run_on(
@@ -114,7 +133,7 @@ async fn run_on(
     retention: Retention,
     running: Running,
 ) -> Result<(Arc<Progress>, Duration)> {
-    let Running { name, logs: topic, rollups, modules, holder } = running;
+    let Running { name, logs: topic, rollups, modules, holder, page } = running;
     let database = reached.database.clone();
     let state = topic.state().await?;
     let epoch = checkpoint::epoch(&database, &plan.topics.logs.name, &state.id).await?;
@@ -129,6 +148,10 @@ async fn run_on(
     let heart = Heart { name: format!("up|{}", state.id), runtime: name.to_owned() };
     let count = jobs.count();
     jobs.also("live view", live::run(heart.clone(), sink.clone(), logs.clone(), plan.limit_per_minute));
+    if let Some(listener) = page {
+        let page = Page::new(sink.database.clone(), Shown::default(), Period::DAY);
+        jobs.also("live page", serve::serve(listener, page));
+    }
     let started = Instant::now();
     let done = tokio::select! {
         failed = jobs.first_failure() => failed,

@@ -12,6 +12,10 @@ use crate::queries::{Query, freshness, jobs, processes};
 /// How far back an alert of the pipeline is new, in minutes.
 const NEW_MIN: i32 = 5;
 
+/// Where rules lie. Rules come before dashboards when Grafana starts, and make a folder by its name alone; if
+/// it were that of the dashboards, there would be two.
+const FOLDER: &str = "streampulse alerts";
+
 /// A rule: one number a row, and what it must not pass.
 struct Rule {
     uid: &'static str,
@@ -22,7 +26,8 @@ struct Rule {
     lasting: &'static str,
     /// What no row means.
     no_data: &'static str,
-    severity: &'static str,
+    /// `None` where each row tells its own: a label of the rule would hide it.
+    severity: Option<&'static str>,
     summary: &'static str,
     dashboard: &'static str,
 }
@@ -37,7 +42,7 @@ pub fn rules() -> Value {
             above: 300.0,
             lasting: "2m",
             no_data: "OK",
-            severity: "critical",
+            severity: Some("critical"),
             summary: "The newest access is {{ $values.A.Value }} s old",
             dashboard: "streampulse-health",
         },
@@ -48,7 +53,7 @@ pub fn rules() -> Value {
             above: 60.0,
             lasting: "1m",
             no_data: "OK",
-            severity: "critical",
+            severity: Some("critical"),
             summary: "{{ $labels.process }} gave its last sign {{ $values.A.Value }} s ago and has not ended",
             dashboard: "streampulse-health",
         },
@@ -59,7 +64,7 @@ pub fn rules() -> Value {
             above: 100_000.0,
             lasting: "5m",
             no_data: "OK",
-            severity: "warning",
+            severity: Some("warning"),
             summary: "Job {{ $labels.job }}, partition {{ $labels.partition }}, has {{ $values.A.Value }} records to go",
             dashboard: "streampulse-health",
         },
@@ -70,7 +75,7 @@ pub fn rules() -> Value {
             above: 0.0,
             lasting: "0s",
             no_data: "OK",
-            severity: "warning",
+            severity: None,
             summary: "{{ $labels.kind }} ({{ $labels.severity }}): {{ $values.A.Value }} minutes in the last five",
             dashboard: "streampulse-alerts",
         },
@@ -78,7 +83,7 @@ pub fn rules() -> Value {
     json!({
         "apiVersion": 1,
         "groups": [{
-            "orgId": 1, "name": "streampulse", "folder": "streampulse", "interval": "1m",
+            "orgId": 1, "name": "streampulse", "folder": FOLDER, "interval": "1m",
             "rules": rules.iter().map(rule).collect::<Vec<_>>(),
         }],
     })
@@ -86,9 +91,13 @@ pub fn rules() -> Value {
 
 fn rule(rule: &Rule) -> Value {
     let Rule { uid, title, query, above, lasting, no_data, severity, summary, dashboard } = rule;
+    let labels = match severity {
+        Some(severity) => json!({ "severity": severity, "component": "streampulse" }),
+        None => json!({ "component": "streampulse" }),
+    };
     json!({
         "uid": uid, "title": title, "condition": "C", "for": lasting, "noDataState": no_data, "execErrState": "Error",
-        "labels": { "severity": severity, "component": "streampulse" },
+        "labels": labels,
         "annotations": { "summary": summary, "dashboard": format!("/d/{dashboard}") },
         "data": [
             {

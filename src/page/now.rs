@@ -6,60 +6,21 @@ use maud::{Markup, html};
 use mongodb::Database;
 use mongodb::bson::{Bson, Document};
 
-use super::Shown;
+use super::{Shown, Texts};
 use crate::queries::{self, Asked, Query};
+use crate::report::Stretch;
 use crate::report::html::charts;
 use crate::report::words::Words;
-use crate::report::{Lang, Stretch};
 
-const MINUTE_MS: i64 = 60_000;
+pub(super) const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 /// Minutes of the picture.
 const HOUR: i64 = 60;
 /// Age of the newest access from which on it is said loudly, in seconds.
 const STALE_S: u64 = 300;
 
-/// The page's own words.
-pub(super) struct Texts {
-    minute: &'static str,
-    day_before: &'static str,
-    week_before: &'static str,
-    users_today: &'static str,
-    open_alerts: &'static str,
-    age: &'static str,
-    hour: &'static str,
-    pub away: &'static str,
-}
-
-impl Texts {
-    pub fn of(lang: Lang) -> &'static Self {
-        match lang {
-            Lang::En => &Self {
-                minute: "accesses in the newest minute",
-                day_before: "a day before",
-                week_before: "a week before",
-                users_today: "distinct users, newest day",
-                open_alerts: "open alerts, last 24 hours",
-                age: "since the newest access",
-                hour: "The last hour",
-                away: "The page has lost its server and tries again; what it shows is old.",
-            },
-            Lang::Pt => &Self {
-                minute: "acessos no minuto mais recente",
-                day_before: "um dia antes",
-                week_before: "uma semana antes",
-                users_today: "usuários distintos, dia mais recente",
-                open_alerts: "alertas abertos, últimas 24 horas",
-                age: "desde o acesso mais recente",
-                hour: "A última hora",
-                away: "A página perdeu o servidor e tenta de novo; o que mostra é antigo.",
-            },
-        }
-    }
-}
-
 /// The row of numbers, and the picture of the hour.
-pub(super) async fn parts(database: &Database, shown: &Shown, at: DateTime<Utc>) -> Result<(String, String)> {
+pub(super) async fn parts(database: &Database, shown: Shown, at: DateTime<Utc>) -> Result<(String, String)> {
     let now_ms = at.timestamp_millis();
     let (hour, day) = (
         Asked::period(now_ms - HOUR * MINUTE_MS, now_ms, MINUTE_MS),
@@ -113,7 +74,8 @@ fn by_minute(found: &[Document], now_ms: i64, timezone: chrono_tz::Tz) -> Vec<St
         .collect()
 }
 
-fn number(document: &Document, key: &str) -> Option<u64> {
+/// A number that is not negative.
+pub(super) fn number(document: &Document, key: &str) -> Option<u64> {
     match document.get(key)? {
         Bson::Int32(n) => u64::try_from(*n).ok(),
         Bson::Int64(n) => u64::try_from(*n).ok(),

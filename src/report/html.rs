@@ -25,13 +25,18 @@ pub fn render_html(report: &Report, lang: Lang) -> String {
         main {
             header {
                 h1 { (title) }
-                (said(&sentences::totals(report, words)))
+                (totals(report, lang))
             }
             @for (_, part) in parts(report, lang) { (part) }
             footer { "streampulse " (env!("CARGO_PKG_VERSION")) }
         }
     };
     document(lang, &title, "", &body) + "\n"
+}
+
+/// The sums of the period in words.
+pub(crate) fn totals(report: &Report, lang: Lang) -> Markup {
+    said(&sentences::totals(report, Words(lang)))
 }
 
 /// A whole document in our style, with `more` style.
@@ -220,7 +225,7 @@ fn alerts(report: &Report, words: Words) -> Markup {
         section {
             h2 { (labels.alerts) }
             p { (sentence) }
-            div.wide {
+            div.wide tabindex="0" {
                 table {
                     thead { tr { @for label in labels.alert_columns { th { (label) } } } }
                     tbody {

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, Datelike, FixedOffset, Timelike};
 
-use super::Lang;
 use super::labels::Labels;
+use super::{Lang, Stretch};
 
 /// Speaks one language.
 #[derive(Clone, Copy)]
@@ -82,12 +82,53 @@ impl Words {
         }
     }
 
+    /// The state of a process.
+    pub fn process(self, name: &str) -> &str {
+        match (self.0, name) {
+            (Lang::Pt, "runs") => "funciona",
+            (Lang::Pt, "gone") => "sumiu",
+            (Lang::Pt, "ended") => "terminou",
+            _ => name,
+        }
+    }
+
+    /// The name of a job.
+    pub fn job(self, name: &str) -> &str {
+        match (self.0, name) {
+            (Lang::Pt, "events") => "eventos",
+            (Lang::Pt, "rollups") => "contagens",
+            (Lang::Pt, "alerts") => "alertas",
+            _ => name,
+        }
+    }
+
     pub fn status(self, name: &str) -> &str {
         match (self.0, name) {
             (Lang::Pt, "open") => "aberto",
             (Lang::Pt, "closed") => "encerrado",
             _ => name,
         }
+    }
+
+    /// `n` minutes, hours, days or seconds; the unit as in `7d`.
+    pub fn duration(self, n: u64, unit: char) -> String {
+        match unit {
+            'd' => self.counted(n, ["day", "days"], ["dia", "dias"]),
+            'h' => self.counted(n, ["hour", "hours"], ["hora", "horas"]),
+            'm' => self.counted(n, ["minute", "minutes"], ["minuto", "minutos"]),
+            _ => self.counted(n, ["second", "seconds"], ["segundo", "segundos"]),
+        }
+    }
+
+    /// What a stretch of the timeline holds.
+    pub fn stretch(self, stretch: &Stretch) -> String {
+        let (at, labels) = (self.moment(stretch.local), self.labels());
+        if stretch.minutes == 1 {
+            return format!("{at}: {}", self.accesses(stretch.n));
+        }
+        let mean = self.decimal(stretch.n as f64 / stretch.minutes.max(1) as f64);
+        let peak = self.int(stretch.peak);
+        format!("{at}: {} {mean}, {} {peak}", labels.mean, labels.busiest_minute)
     }
 
     pub fn title(self, from: Option<&str>, to: Option<&str>, zone: &str, country: Option<&str>) -> String {

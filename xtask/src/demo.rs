@@ -14,6 +14,9 @@ const TRAFFIC: &[(&str, &str)] = &[("--rate", "20"), ("--incident", "bot@+1m/1m*
 /// A limit that the traffic passes only during the attack.
 const LIMIT: (&str, &str) = ("--limit-per-minute", "1500");
 
+/// Where its live page is.
+const PAGE: (&str, &str) = ("--serve", "127.0.0.1:8480");
+
 /// Ends only with an error: when all is well, this process becomes the pipeline, so a signal reaches
 /// it once and its exit code is the demo's. Paths that were typed are relative to where it was typed.
 pub fn run(words: &[String]) -> Outcome<ExitCode> {
@@ -31,7 +34,7 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
 fn flags_with(data: &str, typed: &[String]) -> Vec<String> {
     let is_typed = |flag: &str| typed.iter().any(|word| word.split('=').next() == Some(flag));
     let traffic = if is_typed("--file") { &[][..] } else { TRAFFIC };
-    let all = [("--data-dir", data), LIMIT].into_iter().chain(traffic.iter().copied());
+    let all = [("--data-dir", data), LIMIT, PAGE].into_iter().chain(traffic.iter().copied());
     all.filter(|(flag, _)| !is_typed(flag))
         .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
         .chain(typed.iter().cloned())
@@ -49,13 +52,14 @@ mod tests {
 
     #[test]
     fn a_typed_flag_replaces_the_demos() {
-        let all = "--data-dir D --limit-per-minute 1500 --rate 20 --incident bot@+1m/1m*4";
+        let all =
+            "--data-dir D --limit-per-minute 1500 --serve 127.0.0.1:8480 --rate 20 --incident bot@+1m/1m*4";
         check("", all);
         check("--seed 7", &format!("{all} --seed 7"));
         check(
             "--rate=50 --incident drop@+2m",
-            "--data-dir D --limit-per-minute 1500 --rate=50 --incident drop@+2m",
+            "--data-dir D --limit-per-minute 1500 --serve 127.0.0.1:8480 --rate=50 --incident drop@+2m",
         );
-        check("--data-dir E --file F", "--limit-per-minute 1500 --data-dir E --file F");
+        check("--data-dir E --file F --serve", "--limit-per-minute 1500 --data-dir E --file F --serve");
     }
 }

@@ -26,6 +26,12 @@ const MONGOS_TEST: &str = "through_a_mongos";
 const SKIPPED_MONGOS: &str = "SKIPPED: the pipeline through a mongos (put `mongos` on PATH); what it would do is tested on \
                               real shards without one";
 
+/// Tells the tests which Chromium to use.
+const CHROMIUM_VARIABLE: &str = "STREAMPULSE_CHROMIUM";
+/// The tests that need one.
+const BROWSER_TESTS: &str = "browser::";
+const SKIPPED_BROWSER: &str = "SKIPPED: page and report in a browser (put `chromium` on PATH)";
+
 /// Results of all test programs together.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -49,6 +55,7 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     if let (false, Some(fluvio)) = (cluster.is_empty(), &fluvio) {
         return run_cluster(fluvio, &mongod, &filters, tally);
     }
+    let chromium = step::find_on_path("chromium");
     let has_mongos = step::find_on_path("mongos").is_some();
     step::timed("testing the workspace (the first time some minutes of compiling)", || {
         let mut command = cargo::command();
@@ -56,6 +63,10 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
         if !has_mongos {
             command.args(["--skip", MONGOS_TEST]);
         }
+        match &chromium {
+            Some(chromium) => command.env(CHROMIUM_VARIABLE, chromium),
+            None => command.args(["--skip", BROWSER_TESTS]),
+        };
         command.env(mongod::VARIABLE, &mongod.path);
         if let Some(fluvio) = &fluvio {
             command.env(FLUVIO_VARIABLE, fluvio);
@@ -77,6 +88,10 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     if !has_mongos {
         tally.skipped += 1;
         eprintln!("{SKIPPED_MONGOS}\n");
+    }
+    if chromium.is_none() {
+        tally.skipped += 1;
+        eprintln!("{SKIPPED_BROWSER}\n");
     }
     println!("{tally}");
     Ok(tally.exit_code())

@@ -32,6 +32,8 @@ pub(crate) fn timeline(stretches: &[Stretch], limit: Option<u64>, words: Words) 
     let peak = steps(&|stretch| stretch.peak as f64);
     let width = stretches.len();
     let area = format!("{mean}L{width} {HEIGHT}L0 {HEIGHT}Z");
+    // In stretches of a minute, the mean is all there is.
+    let is_by_minute = stretches.iter().all(|stretch| stretch.minutes <= 1);
     let every = width.div_ceil(MARKS).max(1);
     let described = format!("{}: {} 0–{}", labels.timeline, labels.accesses, words.int(highest));
     html! {
@@ -45,9 +47,12 @@ pub(crate) fn timeline(stretches: &[Stretch], limit: Option<u64>, words: Words) 
                     }
                     path.area d=(area) {}
                     path.mean d=(mean) {}
-                    path.peak d=(peak) {}
+                    @if !is_by_minute { path.peak d=(peak) {} }
                     @if let Some(limit) = limit {
                         line.limit x1="0" x2=(width) y1=(y(limit as f64)) y2=(y(limit as f64)) {}
+                    }
+                    @for (x, stretch) in stretches.iter().enumerate() {
+                        rect x=(x) y="0" width="1" height=(HEIGHT) { title { (words.stretch(stretch)) } }
                     }
                 }
             }
@@ -59,7 +64,8 @@ pub(crate) fn timeline(stretches: &[Stretch], limit: Option<u64>, words: Words) 
                 }
             }
             figcaption {
-                span.key.mean {} (labels.mean) span.key.peak {} (labels.busiest_minute)
+                span.key.mean {} (if is_by_minute { labels.accesses } else { labels.mean })
+                @if !is_by_minute { span.key.peak {} (labels.busiest_minute) }
                 @if limit.is_some() { span.key.limit {} (labels.limit) }
             }
         }
@@ -115,7 +121,7 @@ pub(super) fn legend(names: &[&str], words: Words) -> Markup {
 pub(super) fn week(hours_by_weekday: &[[u64; 24]; 7], words: Words) -> Markup {
     let max = hours_by_weekday.iter().flatten().copied().max().unwrap_or(0);
     html! {
-        div.wide {
+        div.wide tabindex="0" {
             table.week {
                 thead { tr { th {} @for hour in 0..24 { th { (format!("{hour:02}")) } } } }
                 tbody {
