@@ -41,6 +41,9 @@ pub enum Command {
     /// Show the answers on a live page
     #[command(after_help = SERVE_HELP)]
     Serve(ServeArgs),
+    /// Show what would have been alerted, of the rollups that are stored or of a series in a file
+    #[command(after_help = DETECT_HELP)]
+    Detect(DetectArgs),
     /// List the alerts
     Alerts(AlertsArgs),
     /// Show how far the jobs have come
@@ -63,6 +66,18 @@ const SERVE_HELP: &str = "\
 Prints the address of the page and serves it until Ctrl-C. The page shows what happens now, the last hour with
 the limit, and the answers of `report` for the time before; it keeps itself up to date, and loads nothing from
 elsewhere.";
+
+const DETECT_HELP: &str = "\
+Runs the detector of the SmartModule access-anomaly over stored rollups, with the settings of the pipeline file
+or of the flags, and prints the alerts as they would have ended. Nothing is stored. Rollups do not name users,
+so bots are not among them.
+
+--csv reads lines `timestamp,value` (RFC 3339, `2026-11-22 10:00:00` in UTC, or epoch seconds) in order of time
+and prints each with its score: 0, or how unusual an alarm is, in decades.
+
+Examples:
+  streampulse detect --from 2026-11-01T00:00:00Z --false-alerts-per-week 1
+  streampulse detect --csv requests.csv | awk -F, '$3 > 0'";
 
 const DEPLOY_HELP: &str = "\
 Shows what is to be done for each SmartModule and topic, and does it: keep, create, upgrade. What differs
@@ -298,6 +313,32 @@ pub struct ReportArgs {
     /// Only this country (ISO 3166-1 alpha-2) in the content answers
     #[arg(long, value_name = "CC")]
     pub country: Option<String>,
+}
+
+/// `detect`.
+#[derive(Args, Debug)]
+pub struct DetectArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Score the series in this file, or in standard input with -, instead of the rollups
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "limit_per_minute", "false_alerts_per_week"])]
+    pub csv: Option<PathBuf>,
+    /// Begin of the period, inclusive (RFC 3339) [default: the first access]
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub from: Option<DateTime<Utc>>,
+    /// End of the period, exclusive (RFC 3339) [default: the last access]
+    #[arg(long, value_name = "T", value_parser = time)]
+    pub to: Option<DateTime<Utc>>,
+    /// Accesses a minute over the whole platform above which a minute alerts [default: as in the pipeline
+    /// file]
+    #[arg(long, value_name = "N")]
+    pub limit_per_minute: Option<u64>,
+    /// How many false alerts a week are accepted [default: as in the pipeline file]
+    #[arg(long, value_name = "N")]
+    pub false_alerts_per_week: Option<f64>,
+    /// Format; json is one document a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
 }
 
 /// `serve`.

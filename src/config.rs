@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use domain::anomaly::FALSE_ALERTS_PER_WEEK;
 use domain::event_id::PARTITIONS_MAX;
 use domain::params::{
     AnomalySettings, FilterMapSettings, LATENESS_MS_ALLOWED, LIMIT_PER_MINUTE, WindowSettings,
@@ -164,6 +165,10 @@ pub struct WindowAggregate {
 pub struct Anomaly {
     /// Accesses a minute over the whole platform above which a minute alerts.
     pub limit_per_minute: u64,
+    /// The same of countries, devices and content types, e.g. `"country:BR" = 5_000`.
+    pub limits: BTreeMap<String, u64>,
+    /// How many false alerts a week are accepted of what is learned; 0 learns nothing.
+    pub false_alerts_per_week: f64,
 }
 
 impl Default for MongoDb {
@@ -185,7 +190,11 @@ impl Default for WindowAggregate {
 
 impl Default for Anomaly {
     fn default() -> Self {
-        Self { limit_per_minute: LIMIT_PER_MINUTE }
+        Self {
+            limit_per_minute: LIMIT_PER_MINUTE,
+            limits: BTreeMap::new(),
+            false_alerts_per_week: FALSE_ALERTS_PER_WEEK,
+        }
     }
 }
 
@@ -263,11 +272,18 @@ impl Config {
             }
         }
         let lateness = self.window_aggregate.lateness_ms_allowed.to_string();
-        let limit = self.anomaly.limit_per_minute.to_string();
+        let Anomaly { limit_per_minute, limits, false_alerts_per_week } = &self.anomaly;
+        let mut anomaly = BTreeMap::from([
+            text("limit_per_minute", limit_per_minute.to_string()),
+            text("false_alerts_per_week", false_alerts_per_week.to_string()),
+        ]);
+        if !limits.is_empty() {
+            anomaly.extend([text("limits", serde_json::to_string(limits)?)]);
+        }
         Ok(ModuleParams {
             filter_map,
             window_aggregate: BTreeMap::from([text("lateness_ms_allowed", lateness)]),
-            anomaly: BTreeMap::from([text("limit_per_minute", limit)]),
+            anomaly,
         })
     }
 }

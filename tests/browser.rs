@@ -11,7 +11,7 @@ use std::time::Instant;
 use self::devtools::Browser;
 use crate::sample::Sample;
 use crate::serve::{Running, serve};
-use crate::support::{database_name, mongodb_uri, run, streampulse};
+use crate::support::{database_name, learn_nothing, mongodb_uri, run, streampulse};
 
 const WIDTHS: [u32; 2] = [1280, 390];
 const HOUR_MS: i64 = 3_600_000;
@@ -105,6 +105,7 @@ fn page_and_report_are_sound_and_say_what_came_in() {
 
     let sample = day(now_ms);
     std::fs::write(dir.path().join("log"), sample.file()).expect("a file");
+    learn_nothing(dir.path());
     let up = "up --file log --until-drained --data-dir data --limit-per-minute 300";
     run(streampulse(dir.path(), &format!("{up} {place}")), 0);
     let report = report(dir.path(), "full.html", now_ms, &place);

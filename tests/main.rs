@@ -1,6 +1,7 @@
 //! The integration tests, as one binary: against a real MongoDB, real WASM, through the library and the
 //! command.
 
+mod anomalies;
 mod browser;
 mod cluster;
 mod cluster_whole;

@@ -13,7 +13,7 @@ use streampulse::mongod::Mongod;
 use tempfile::TempDir;
 
 use crate::sample::{Sample, all, millis};
-use crate::support::{database, database_name, mongodb_uri, run, streampulse};
+use crate::support::{database, database_name, learn_nothing, mongodb_uri, run, streampulse};
 
 /// Longest time that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -171,6 +171,7 @@ async fn a_mongodb_that_goes_and_comes_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_the_minutes_above_the_limit_alert() {
     let case = Case::new("limit").await;
+    learn_nothing(case.dir.path());
     let mut sample = Sample::default();
     for minute in 0..600 {
         let n = match minute {

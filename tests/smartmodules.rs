@@ -14,7 +14,8 @@ use fluvio_smartengine::{
 };
 use fluvio_smartmodule::SMARTMODULE_TIMESTAMPS_VERSION;
 use fluvio_smartmodule::dataplane::smartmodule::SmartModuleInput;
-use producer::{Generator, GeneratorConfig};
+use producer::pace::Backfill;
+use producer::{Generator, GeneratorConfig, Incident};
 
 const NOW_MS: i64 = 1_790_000_000_000;
 /// Memory for a chain: more than one batch needs, far less than what flows through.
@@ -108,6 +109,51 @@ fn native_and_wasm_give_the_same_bytes() {
     assert!(alerts > 0, "the corpus passes the limit");
 }
 
+/// Two days with a bot attack and an outage: what is learned is full of logarithms and means.
+#[test]
+fn what_is_learned_is_the_same_natively_and_in_wasm() {
+    const MINUTE_MS: i64 = 60_000;
+    const MINUTES: i64 = 2 * 1_440;
+    let specs = ["bot@+1d6h/10m*4", "outage@+1d20h/30m:BR"];
+    let incidents = specs.map(|spec| Incident::parse(spec, NOW_MS).expect("an incident")).to_vec();
+    let config = GeneratorConfig { seed: 5, incidents: incidents.clone(), ..GeneratorConfig::default() };
+    let mut generator = Generator::new(config);
+    let instants = Backfill::new(NOW_MS, NOW_MS + MINUTES * MINUTE_MS, 1.0, 5).with_incidents(incidents);
+    let mut instants = instants.peekable();
+    let settings = FilterMapSettings::parse(&params(&[])).expect("valid");
+    let window = WindowSettings::parse(&params(&[])).expect("valid");
+    let modules = streampulse::modules::load().expect("the SmartModules are built in");
+    let mut wasm = chain(&[(&modules.anomaly, params(&[]))]).expect("a chain");
+    let learning = AnomalySettings::parse(&params(&[])).expect("valid");
+    let mut detector = Detector::new(learning, &[]).expect("fresh");
+    let (mut writer, mut next_line, mut alerts) = (EventsFrameWriter::default(), 0, 0);
+    for minute in 1..=MINUTES {
+        let end_ms = NOW_MS + minute * MINUTE_MS;
+        let mut lines = Vec::new();
+        while let Some(now_ms) = instants.next_if(|now_ms| *now_ms < end_ms) {
+            let mut line = Vec::new();
+            generator.next_line(now_ms, &mut line);
+            lines.push(line);
+        }
+        let numbered = (next_line..).zip(&lines).map(|(offset, value)| Line { offset, value });
+        let (mut frame, mut counts, mut tick) = (Vec::new(), Vec::new(), Vec::new());
+        let batch = Batch { base_offset: next_line, stored_at_ms: end_ms };
+        filter_map::write_frame(&settings, batch, numbered, &mut writer, &mut frame);
+        let header = EventsFrame::decode(&frame).expect("a frame").header;
+        let delta = aggregate(window, &frame).expect("a frame");
+        DeltaFrame { header, part: 0, parts: 1, delta }.encode(&mut counts);
+        next_line += lines.len() as u64;
+        Tick { wall_ms: end_ms, end_of_input: minute == MINUTES, positions: Vec::new() }.encode(&mut tick);
+        let (frames, offset) = ([counts, tick], 2 * minute);
+        let native = detector.run(offset.cast_unsigned(), frames.iter().map(Vec::as_slice)).to_vec();
+        assert!(process(&mut wasm, offset, &frames) == [native.clone()], "minute {minute} differs");
+        let told = domain::wire::AlertsFrame::decode(&native).expect("a frame");
+        assert_eq!(told.fault, "");
+        alerts += domain::bson::documents(told.alerts).count();
+    }
+    assert!(alerts > 20, "both are told: {alerts}");
+}
+
 #[test]
 fn guest_memory_stays_flat_over_a_gigabyte_of_output() {
     // A module that lost its output with every call, as the derive macro's do, would reach the chain's memory
@@ -144,8 +190,8 @@ fn people_read_json_with_true_offsets() {
 fn wrong_parameters_are_told() {
     let modules = streampulse::modules::load().expect("the SmartModules are built in");
     for wasm in [&modules.filter_map, &modules.window_aggregate, &modules.anomaly] {
-        let error = chain(&[(wasm, params(&[("limits", "1")]))]).expect_err("refused");
-        assert!(format!("{error:#}").contains("unknown parameter \"limits\"; allowed are"), "{error:#}");
+        let error = chain(&[(wasm, params(&[("limit", "1")]))]).expect_err("refused");
+        assert!(format!("{error:#}").contains("unknown parameter \"limit\"; allowed are"), "{error:#}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+use crate::anomaly::{FALSE_ALERTS_PER_WEEK, Slice};
 use crate::event_id::Source;
 use crate::normalize::{FieldNames, Normalizer};
 use crate::vocabulary::Vocabulary;
@@ -19,6 +20,9 @@ pub const LATENESS_MS_ALLOWED: i64 = 60_000;
 
 /// Accesses a minute over the whole platform above which a minute alerts, where nothing else is configured.
 pub const LIMIT_PER_MINUTE: u64 = 100_000;
+
+/// Most slices that have a limit.
+pub const LIMITS_MAX: usize = 100;
 
 /// The parameters that shape an event, each a JSON object.
 pub const SHAPING: [&str; 4] = ["fields", "devices", "content_types", "zones"];
@@ -55,10 +59,14 @@ pub struct WindowSettings {
 }
 
 /// Settings of `access-anomaly`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AnomalySettings {
     /// Accesses a minute over the whole platform above which a minute alerts; `None` for no limit.
     pub limit_per_minute: Option<u64>,
+    /// The same of slices, at most [`LIMITS_MAX`].
+    pub limits: BTreeMap<Slice, u64>,
+    /// How many false alerts a week are accepted of what is learned; 0 learns nothing.
+    pub false_alerts_per_week: f64,
 }
 
 impl FilterMapSettings {
@@ -100,17 +108,33 @@ impl WindowSettings {
 }
 
 impl AnomalySettings {
-    /// Reads `limit_per_minute`.
+    /// Reads `limit_per_minute`, `limits` and `false_alerts_per_week`.
     ///
     /// # Errors
     /// Says which parameter is unknown or wrong.
     pub fn parse(params: &Params) -> Result<Self, String> {
-        known(params, &["limit_per_minute"])?;
+        known(params, &["limit_per_minute", "limits", "false_alerts_per_week"])?;
         let limit_per_minute = match params.get("limit_per_minute") {
             Some(_) => Some(number(params, "limit_per_minute", 0)?),
             None => None,
         };
-        Ok(Self { limit_per_minute })
+        let named: BTreeMap<String, u64> = json(params, "limits")?;
+        let mut limits = BTreeMap::new();
+        for (key, limit) in named {
+            let slice = Slice::parse(&key).filter(|slice| *slice != Slice::Total).ok_or_else(|| {
+                format!("limits: {key:?} is not like \"country:BR\", \"device:tv\" or \"content_type:movie\"")
+            })?;
+            limits.insert(slice, limit);
+        }
+        if limits.len() > LIMITS_MAX {
+            return Err(format!("limits has {} entries, at most {LIMITS_MAX} are allowed", limits.len()));
+        }
+        let false_alerts_per_week: f64 = match params.get("false_alerts_per_week").map(|text| text.parse()) {
+            None => FALSE_ALERTS_PER_WEEK,
+            Some(Ok(rate)) if (0.0..=1_000.0).contains(&rate) => rate,
+            Some(_) => return Err("false_alerts_per_week must be 0 to 1000".to_owned()),
+        };
+        Ok(Self { limit_per_minute, limits, false_alerts_per_week })
     }
 }
 

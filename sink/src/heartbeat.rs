@@ -64,7 +64,7 @@ impl Heart {
             ]);
         }
         if runs_alerts
-            && let Ok(AnomalySettings { limit_per_minute: Some(limit) }) =
+            && let Ok(AnomalySettings { limit_per_minute: Some(limit), .. }) =
                 AnomalySettings::parse(&sink.params.anomaly)
         {
             set.insert("limit_per_minute", i64::try_from(limit).unwrap_or(i64::MAX));

@@ -69,7 +69,7 @@ async fn list(database: &Database, format: Format, follow: bool) -> Result<()> {
     }
 }
 
-fn show(alert: &Document, format: Format) -> Result<()> {
+pub(super) fn show(alert: &Document, format: Format) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match format {
         Format::Json => writeln!(stdout, "{}", json(alert))?,

@@ -3,6 +3,7 @@
 mod alerts;
 mod connector;
 mod deploy;
+mod detect;
 mod doctor;
 mod live;
 mod mongodb;
@@ -40,6 +41,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Mongodb(MongodbCommand::Shards(args)) => shards::run(args).await,
         Command::Report(args) => report::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Detect(args) => detect::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,

@@ -49,7 +49,7 @@ pub fn alerts_by_kind() -> Query {
     Query::on(ALERTS, [within("ts"), count].into_iter().chain(pivot("ts", "$_id.ts", "$_id.kind")))
 }
 
-/// The alerts of the period as marks on a time line, each a minute long: `time`, `timeEnd`, `text`, `tags`.
+/// The alerts of the period as marks on a time line, as long as they are: `time`, `timeEnd`, `text`, `tags`.
 pub fn annotations() -> Query {
     Query::on(
         ALERTS,
@@ -58,7 +58,9 @@ pub fn annotations() -> Query {
             doc! { "$sort": { "ts": -1, "_id": -1 } },
             doc! { "$limit": MARKED_MAX },
             doc! { "$project": {
-                "_id": 0, "time": "$ts", "timeEnd": { "$add": ["$ts", 60_000] }, "text": "$text",
+                "_id": 0, "time": "$ts", "timeEnd": {
+                    "$add": ["$ts", { "$multiply": [60_000, { "$ifNull": ["$minutes", 1] }] }],
+                }, "text": "$text",
                 "tags": { "$concat": ["$kind", ",", "$severity"] },
             } },
         ],

@@ -279,10 +279,15 @@ pub struct Alert {
     pub id: String,
     pub kind: String,
     pub severity: String,
-    /// Start of the minute it is about.
+    /// Start of the minute it is about, or that it opened in.
     pub ts: DateTime<Utc>,
     pub observed: Option<Number>,
+    /// What was expected, where that is known.
+    pub expected: Option<Number>,
+    /// The limit, where there is one.
     pub limit: Option<Number>,
+    /// How many minutes it reaches.
+    pub minutes: u64,
     pub status: String,
     /// Adjacent minutes share one.
     pub incident: String,

@@ -211,7 +211,10 @@ fn alert(raw: &RawDocument) -> anyhow::Result<Alert> {
         severity: text("severity")?,
         ts: instant(raw, "ts")?,
         observed: number(raw, "observed")?,
+        expected: number(raw, "expected")?,
         limit: number(raw, "limit")?,
+        // An alert that does not say so is about its one minute.
+        minutes: count(raw, "minutes")?.max(1),
         status: text("status")?,
         incident: text("incident")?,
         text: text("text")?,

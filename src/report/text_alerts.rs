@@ -1,5 +1,7 @@
 //! The last section of the text report: the alerts of the period, one row per incident.
 
+use chrono::TimeDelta;
+
 use super::sentences::local;
 use super::table::{Align, Page, Table, Tone};
 use super::text::ROWS_MAX;
@@ -49,14 +51,16 @@ pub(crate) fn incident_rows(report: &Report, words: Words) -> (Vec<IncidentRow>,
             minutes.iter().max_by(|a, b| value(a).total_cmp(&value(b))).map_or(first, |alert| *alert);
         let critical = minutes.iter().find(|alert| alert.severity == "critical");
         let severity = &critical.map_or(first, |alert| *alert).severity;
+        let until = last.ts + TimeDelta::minutes(i64::try_from(last.minutes).unwrap_or(1) - 1);
+        let expected = highest.expected.as_ref().and_then(|n| n.as_f64()).map(|n| words.int(n.round()));
         let cells = [
             words.severity(severity).to_owned(),
             words.alert_kind(&first.kind).to_owned(),
             words.moment(local(first.ts, report)),
-            local(last.ts, report).format("%H:%M").to_string(),
-            words.int(minutes.len()),
+            local(until, report).format("%H:%M").to_string(),
+            words.int(minutes.iter().map(|alert| alert.minutes).sum::<u64>()),
             words.stored(highest.observed.as_ref()),
-            words.stored(highest.limit.as_ref()),
+            highest.limit.as_ref().map_or(expected.unwrap_or_default(), |limit| words.stored(Some(limit))),
             words.status(&last.status).to_owned(),
         ];
         IncidentRow { is_critical: critical.is_some(), cells }

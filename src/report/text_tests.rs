@@ -52,6 +52,8 @@ fn alert(incident: &str, ts: i64, severity: &str, observed: u64, status: &str) -
         severity: severity.to_owned(),
         ts: instant_of(ts),
         observed: Some(observed.into()),
+        expected: None,
+        minutes: 1,
         limit: Some(40_000.into()),
         status: status.to_owned(),
         incident: incident.to_owned(),

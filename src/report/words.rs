@@ -70,6 +70,21 @@ impl Words {
     pub fn alert_kind(self, name: &str) -> &str {
         match (self.0, name) {
             (Lang::Pt, "limit") => "limite",
+            (Lang::Pt, "surge") => "pico",
+            (Lang::Pt, "drop") => "queda",
+            (Lang::Pt, "outage") => "interrupção",
+            (Lang::En, "shift_up") => "lasting rise",
+            (Lang::Pt, "shift_up") => "alta duradoura",
+            (Lang::En, "shift_down") => "lasting fall",
+            (Lang::Pt, "shift_down") => "baixa duradoura",
+            (Lang::En, "season_above") => "above other weeks",
+            (Lang::Pt, "season_above") => "acima de outras semanas",
+            (Lang::En, "season_below") => "below other weeks",
+            (Lang::Pt, "season_below") => "abaixo de outras semanas",
+            (Lang::En, "bot_users") => "bots",
+            (Lang::Pt, "bot_users") => "robôs",
+            (Lang::En, "bot_group") => "group of bots",
+            (Lang::Pt, "bot_group") => "grupo de robôs",
             _ => name,
         }
     }

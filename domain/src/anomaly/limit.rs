@@ -1,10 +1,11 @@
-//! The static limit: accesses of the whole platform per minute, judged while a minute is still being counted.
+//! Fixed limits: accesses a minute of the platform or of a slice, judged while a minute is still being counted.
 //! An alert opens the moment its minute passes the limit, follows the count, and closes with the minute.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::alert::{self, Alert as Document, Entity, Severity, minute_text};
+use super::platform::Slice;
 use crate::MINUTE_MS;
-use crate::bson::Writer;
 
 /// How far behind the watermark a minute is still judged, in milliseconds; later lines change counts, not
 /// alerts.
@@ -150,48 +151,31 @@ fn end_ms(minute: u32) -> i64 {
 }
 
 impl Changes {
-    /// Appends the documents of `access_alerts` to `out`.
-    pub fn write(&self, limit: u64, out: &mut Vec<u8>) {
-        for (&minute, (n, alert)) in &self.alerts {
-            write_alert(minute, *n, alert, limit, out);
-        }
+    /// The alerts of a slice as they stand.
+    pub fn alerts(&self, slice: &Slice, limit: u64) -> impl Iterator<Item = Document> {
+        self.alerts.iter().map(move |(&minute, (n, alert))| document(slice, minute, *n, alert, limit))
     }
 }
 
-fn write_alert(minute: u32, n: u64, alert: &Alert, limit: u64, out: &mut Vec<u8>) {
-    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+fn document(slice: &Slice, minute: u32, n: u64, alert: &Alert, limit: u64) -> Document {
+    let id = |minute: u32| alert::id("limit", &slice.key(), i64::from(minute) * MINUTE_MS);
     let times = n as f64 / limit.max(1) as f64;
-    let mut document = Writer::new(out);
-    document.string("_id", &alert_id(minute));
-    document.string("kind", "limit");
-    document.string("severity", if n >= limit.saturating_mul(2) { "critical" } else { "warning" });
-    document.document("entity", |entity| entity.string("scope", "platform"));
-    document.date("ts", i64::from(minute) * MINUTE_MS);
-    document.string("incident", &alert_id(alert.incident));
-    document.int64("observed", whole(n));
-    document.null("expected");
-    document.int64("limit", whole(limit));
-    document.double("score", times);
-    document.string("status", if alert.closed_at_ms.is_some() { "closed" } else { "open" });
-    document.date("opened_at", alert.opened_at_ms);
-    match alert.closed_at_ms {
-        Some(closed_at_ms) => document.date("closed_at", closed_at_ms),
-        None => document.null("closed_at"),
+    let ts_ms = i64::from(minute) * MINUTE_MS;
+    let (at, place) = (minute_text(ts_ms), slice.place());
+    Document {
+        id: id(minute),
+        kind: "limit",
+        severity: if n >= limit.saturating_mul(2) { Severity::Critical } else { Severity::Warning },
+        entity: Entity::Slice(slice.clone()),
+        ts_ms,
+        incident: id(alert.incident),
+        observed: n as f64,
+        expected: None,
+        limit: Some(limit as f64),
+        score: times,
+        opened_at_ms: alert.opened_at_ms,
+        closed_at_ms: alert.closed_at_ms,
+        extent: None,
+        text: format!("{n} accesses{place} in the minute {at}, {times:.2} times the limit of {limit}"),
     }
-    let at = time(minute, "%Y-%m-%d %H:%M");
-    document.string(
-        "text",
-        &format!("{n} accesses in the minute {at} UTC, {times:.2} times the limit of {limit}"),
-    );
-    document.finish();
-}
-
-fn alert_id(minute: u32) -> String {
-    format!("limit|platform|{}", time(minute, "%Y-%m-%dT%H:%MZ"))
-}
-
-fn time(minute: u32, format: &str) -> String {
-    chrono::DateTime::from_timestamp_millis(i64::from(minute) * MINUTE_MS)
-        .map(|time| time.format(format).to_string())
-        .unwrap_or_default()
 }

@@ -1,25 +1,50 @@
 //! The work of `access-anomaly` on one stored batch of `access-rollups`: counts and ticks go in, alerts come
 //! out as they happen, and from time to time the state that the next run can go on from.
 //!
+//! - [`limit`]: fixed limits, judged while a minute is being counted
+//! - [`open`]: the minutes that are judged by what is learned once event time has passed them
+//! - [`learned`]: incidents and bots as alerts; [`platform`], [`watch`], [`series`], [`incident`] and [`bots`] find
+//!   them
+//!
 //! It is a pure function of its state and the log: time comes from ticks, every frame is known by its source
 //! position, and a batch that is run again on a live instance gives its last output again, byte for byte.
 
+mod alert;
+mod bots;
+mod bytes;
+mod incident;
+mod learned;
 mod limit;
+mod open;
+mod platform;
+pub mod series;
 mod state;
+mod users;
+mod watch;
+
+use std::collections::BTreeMap;
 
 use crate::CODE_HASH;
 use crate::params::AnomalySettings;
 use crate::positions::Admission;
 use crate::wire::{self, AlertsFrame, DeltaFrame, Kind, Tick};
 
+pub use bots::KNOWN_USERS_MAX;
 pub use limit::{CLOSE_AFTER_MS, JUDGED_MS, MINUTES_MAX};
 use limit::{Changes, Minutes};
+pub use open::{GAP_MINUTES_MAX, OPEN_MINUTES_MAX};
+pub use platform::{FALSE_ALERTS_PER_WEEK, SLICES_MAX, Slice};
 use state::State;
 
 /// Longest time between two hand-outs of the state while nothing closes, in milliseconds.
 pub const STATE_EVERY_MS: i64 = 60_000;
+/// Shortest time between two hand-outs, in milliseconds: what is learned is much to write.
+pub const STATE_EVERY_MS_MIN: i64 = 5_000;
+/// How far the newest line may be behind the wall clock when lines stop to come, so that what is missing from
+/// then on is a silence, in milliseconds.
+pub const LIVE_MS: i64 = 10 * 60_000;
 
-/// Watches the whole platform's accesses per minute.
+/// Watches the platform's accesses.
 #[derive(Debug)]
 pub struct Detector {
     settings: AnomalySettings,
@@ -56,7 +81,7 @@ impl Detector {
     }
 
     fn output<'a>(&mut self, base_offset: u64, frames: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-        let mut changes = Changes::default();
+        let mut changes = Altered::default();
         let (mut count, mut fault, mut hand_out) = (0, String::new(), false);
         for frame in frames {
             count += 1;
@@ -69,9 +94,7 @@ impl Detector {
             }
         }
         let mut alerts = Vec::new();
-        if let Some(limit) = self.settings.limit_per_minute {
-            changes.write(limit, &mut alerts);
-        }
+        changes.write(&self.settings, &mut alerts);
         let mut state = Vec::new();
         if hand_out && fault.is_empty() {
             self.state.encode(&mut state);
@@ -91,7 +114,7 @@ impl Detector {
     }
 
     /// Takes in one frame; says whether the state is now worth a checkpoint.
-    fn step(&mut self, frame: &[u8], changes: &mut Changes) -> Result<bool, String> {
+    fn step(&mut self, frame: &[u8], changes: &mut Altered) -> Result<bool, String> {
         match wire::kind(frame) {
             Ok(Kind::Delta) => {
                 let frame = DeltaFrame::decode(frame).map_err(|error| error.to_string())?;
@@ -106,8 +129,8 @@ impl Detector {
         }
     }
 
-    fn take_delta(&mut self, frame: &DeltaFrame, changes: &mut Changes) -> Result<(), String> {
-        let State { positions, partitions, minutes, .. } = &mut self.state;
+    fn take_delta(&mut self, frame: &DeltaFrame, changes: &mut Altered) -> Result<(), String> {
+        let State { positions, partitions, minutes, slices, open, .. } = &mut self.state;
         match positions.admit(frame) {
             Admission::Seen => return Ok(()),
             Admission::Gap(expected) => {
@@ -121,52 +144,127 @@ impl Detector {
         }
         let partition = partitions.entry(frame.header.source).or_default();
         partition.event_time_ms = partition.event_time_ms.max(frame.delta.event_time_ms);
-        for cell in &frame.delta.cells {
-            let n = cell.counts.iter().map(|&(_, _, n)| u64::from(n)).sum();
-            minutes.add(cell.minute, n, changes);
+        let event_time_ms = partition.event_time_ms;
+        let sums = open::sums(&frame.delta);
+        let stored_at_ms = frame.header.stored_at_ms;
+        let count = |slice: &Slice, minutes: &mut Minutes, limit: Option<u64>, changes: &mut Changes| {
+            for (&minute, sums) in &sums {
+                if let Some(&n) = sums.get(slice) {
+                    minutes.add(minute, n, changes);
+                }
+            }
+            if let Some(limit) = limit {
+                minutes.judge(limit, stored_at_ms, changes);
+            }
+        };
+        count(&Slice::Total, minutes, self.settings.limit_per_minute, &mut changes.platform);
+        for (slice, &limit) in &self.settings.limits {
+            let minutes = slices.entry(slice.clone()).or_default();
+            count(slice, minutes, Some(limit), changes.slices.entry(slice.clone()).or_default());
         }
-        if let Some(limit) = self.settings.limit_per_minute {
-            minutes.judge(limit, frame.header.stored_at_ms, changes);
+        if self.settings.false_alerts_per_week > 0.0 {
+            open.add(&sums, &frame.delta, event_time_ms);
+            while self.state.open.is_full() {
+                self.judge_next(i64::MAX, stored_at_ms, changes);
+            }
         }
         Ok(())
     }
 
-    fn take_tick(&mut self, tick: &Tick, changes: &mut Changes) -> bool {
-        let State { partitions, minutes, drained_since_ms, handed_out_ms, .. } = &mut self.state;
+    fn take_tick(&mut self, tick: &Tick, changes: &mut Altered) -> bool {
+        let State { partitions, minutes, slices, rests, drained_since_ms, .. } = &mut self.state;
         for position in &tick.positions {
             partitions.entry(position.source).or_default().drained =
                 position.next_offset == position.end_offset;
+            let rest = rests.entry(position.source).or_insert((position.next_offset, tick.wall_ms));
+            if rest.0 != position.next_offset {
+                *rest = (position.next_offset, tick.wall_ms);
+            }
         }
-        if let Some(watermark_ms) = partitions.watermark_ms() {
-            minutes.watermark_ms = minutes.watermark_ms.max(watermark_ms);
-        }
+        let watermark_ms = partitions.watermark_ms().unwrap_or(i64::MIN).max(minutes.watermark_ms);
         let all_drained = partitions.0.values().all(|partition| partition.drained);
         *drained_since_ms = all_drained.then(|| drained_since_ms.unwrap_or(tick.wall_ms));
-        let silent = drained_since_ms.is_some_and(|since_ms| tick.wall_ms - since_ms >= CLOSE_AFTER_MS);
-        let closed = if silent || tick.end_of_input {
-            minutes.close_all(tick.wall_ms, changes)
-        } else {
-            minutes.close_passed(tick.wall_ms, changes)
-        };
-        let hand_out = closed || tick.end_of_input || tick.wall_ms - *handed_out_ms >= STATE_EVERY_MS;
+        let silent_since_ms = drained_since_ms.filter(|since_ms| tick.wall_ms - since_ms >= CLOSE_AFTER_MS);
+        let all = silent_since_ms.is_some() || tick.end_of_input;
+        let mut closed = minutes.close(watermark_ms, all, tick.wall_ms, &mut changes.platform);
+        for (slice, minutes) in slices {
+            let changes = changes.slices.entry(slice.clone()).or_default();
+            closed |= minutes.close(watermark_ms, all, tick.wall_ms, changes);
+        }
+        closed |= self.judge_learned(tick, silent_since_ms, changes);
+        let waited_ms = tick.wall_ms - self.state.handed_out_ms;
+        let hand_out = tick.end_of_input
+            || waited_ms >= STATE_EVERY_MS
+            || closed && !(0..STATE_EVERY_MS_MIN).contains(&waited_ms);
         if hand_out {
-            *handed_out_ms = tick.wall_ms;
+            self.state.handed_out_ms = tick.wall_ms;
         }
         hand_out
+    }
+
+    /// Judges the minutes that are over by what is learned; says whether there were any.
+    fn judge_learned(&mut self, tick: &Tick, silent_since_ms: Option<i64>, changes: &mut Altered) -> bool {
+        let watermark_ms = self.state.settled_ms(tick.wall_ms).unwrap_or(i64::MIN);
+        let mut end_ms_max = watermark_ms.saturating_sub(CLOSE_AFTER_MS);
+        if silent_since_ms.is_some_and(|since_ms| since_ms.saturating_sub(watermark_ms) < LIVE_MS) {
+            end_ms_max = end_ms_max.max(tick.wall_ms - CLOSE_AFTER_MS);
+        }
+        if tick.end_of_input {
+            // The last minute may go on in lines that are appended later.
+            end_ms_max = end_ms_max.max(self.state.open.last_ms().unwrap_or(i64::MIN));
+        }
+        let mut any = false;
+        while self.judge_next(end_ms_max, tick.wall_ms, changes) {
+            any = true;
+        }
+        any
+    }
+
+    /// Judges the next minute by what is learned, if it ends at or before `end_ms_max`.
+    fn judge_next(&mut self, end_ms_max: i64, at_ms: i64, changes: &mut Altered) -> bool {
+        let State { open, learned, .. } = &mut self.state;
+        let Some((minute, counts)) = open.take(end_ms_max) else { return false };
+        for alert in learned.minute(minute, &counts, at_ms, self.settings.false_alerts_per_week) {
+            changes.learned.insert(alert.id.clone(), alert);
+        }
+        true
+    }
+}
+
+/// What one batch changed.
+#[derive(Debug, Default)]
+struct Altered {
+    platform: Changes,
+    slices: BTreeMap<Slice, Changes>,
+    /// Alerts of what is learned, by id, as they stand after it.
+    learned: BTreeMap<String, alert::Alert>,
+}
+
+impl Altered {
+    /// Appends the documents of `access_alerts` to `out`.
+    fn write(&self, settings: &AnomalySettings, out: &mut Vec<u8>) {
+        let platform = settings.limit_per_minute.iter().map(|limit| (&Slice::Total, &self.platform, limit));
+        let slices = self.slices.iter();
+        let slices =
+            slices.filter_map(|(slice, changes)| Some((slice, changes, settings.limits.get(slice)?)));
+        for (slice, changes, &limit) in platform.chain(slices) {
+            changes.alerts(slice, limit).for_each(|alert| alert.write(out));
+        }
+        self.learned.values().for_each(|alert| alert.write(out));
     }
 }
 
 impl Minutes {
-    /// Closes what event time has passed and forgets what is no longer judged.
-    fn close_passed(&mut self, now_ms: i64, changes: &mut Changes) -> bool {
+    /// Closes what event time has passed and forgets what is no longer judged, or closes everything: no more
+    /// input comes, or none has come for long. Says whether anything closed.
+    fn close(&mut self, watermark_ms: i64, all: bool, now_ms: i64, changes: &mut Changes) -> bool {
+        self.watermark_ms = self.watermark_ms.max(watermark_ms);
+        if all {
+            return self.close_until(i64::MAX, now_ms, changes);
+        }
         let closed = self.close_until(self.watermark_ms.saturating_sub(CLOSE_AFTER_MS), now_ms, changes);
         self.forget();
         closed
-    }
-
-    /// Closes everything: no more input comes, or none has come for long.
-    fn close_all(&mut self, now_ms: i64, changes: &mut Changes) -> bool {
-        self.close_until(i64::MAX, now_ms, changes)
     }
 }
 

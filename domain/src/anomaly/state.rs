@@ -2,19 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use super::limit::{Alert, Minute, Minutes};
+use super::learned::Learned;
+use super::limit::{Alert, CLOSE_AFTER_MS, Minute, Minutes};
+use super::open::Open;
+use super::platform::Slice;
+use crate::anomaly::bytes::{Reader, Writer};
 use crate::event_id::Source;
 use crate::positions::{Position, Positions};
 
 /// Version of the bytes.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// The version that knew the limit of the platform alone.
+const LIMIT_ONLY: u64 = 1;
 
 /// Everything the detector remembers.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub(super) struct State {
     pub positions: Positions,
     pub partitions: Partitions,
+    /// The minutes that are judged against the platform's limit, and those of slices that have one.
     pub minutes: Minutes,
+    pub slices: BTreeMap<Slice, Minutes>,
+    /// The minutes that what is learned has not judged yet.
+    pub open: Open,
+    pub learned: Learned,
+    /// How far each partition was at the last tick, and the wall time of the tick that found it there first.
+    pub rests: BTreeMap<Source, (u64, i64)>,
     /// Wall time of the first of the last ticks that found every partition drained.
     pub drained_since_ms: Option<i64>,
     /// Wall time of the tick at which the state was last handed out.
@@ -52,37 +65,55 @@ impl Partitions {
 }
 
 impl State {
+    /// The event time of the slowest partition that has lines to read or had some lately, or of the fastest where
+    /// none has. A partition at rest may be one whose producer has not sent yet what others have.
+    pub fn settled_ms(&self, wall_ms: i64) -> Option<i64> {
+        let is_idle = |source: &Source, partition: &Partition| {
+            let rest = self.rests.get(source);
+            partition.drained && rest.is_some_and(|(_, since_ms)| wall_ms - since_ms >= CLOSE_AFTER_MS)
+        };
+        let times = || self.partitions.0.iter();
+        let busy = times().filter(|(source, partition)| !is_idle(source, partition));
+        match busy.map(|(_, partition)| partition.event_time_ms).min() {
+            Some(slowest) => slowest,
+            None => times().filter_map(|(_, partition)| partition.event_time_ms).max(),
+        }
+    }
+
     /// Appends the bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut words = Words(out);
-        words.put(VERSION);
-        words.option(self.drained_since_ms);
-        words.time(self.handed_out_ms);
-        words.time(self.minutes.watermark_ms);
-        words.put(self.positions.0.len() as u64);
+        let mut out = Writer(out);
+        out.u64(VERSION);
+        out.option(self.drained_since_ms);
+        out.i64(self.handed_out_ms);
+        out.i64(self.minutes.watermark_ms);
+        out.u64(self.positions.0.len() as u64);
         for (source, position) in &self.positions.0 {
-            words.source(*source);
-            words.put(position.next_offset);
-            words.put(u64::from(position.next_part));
+            put_source(*source, &mut out);
+            out.u64(position.next_offset);
+            out.u64(u64::from(position.next_part));
         }
-        words.put(self.partitions.0.len() as u64);
+        out.u64(self.partitions.0.len() as u64);
         for (source, partition) in &self.partitions.0 {
-            words.source(*source);
-            words.option(partition.event_time_ms);
-            words.put(u64::from(partition.drained));
+            put_source(*source, &mut out);
+            out.option(partition.event_time_ms);
+            out.u64(u64::from(partition.drained));
         }
-        words.put(self.minutes.by_minute.len() as u64);
-        for (&minute, state) in &self.minutes.by_minute {
-            words.put(
-                u64::from(minute) << 2 | u64::from(state.closed) << 1 | u64::from(state.alert.is_some()),
-            );
-            words.put(state.n);
-            if let Some(alert) = &state.alert {
-                words.put(u64::from(alert.incident));
-                words.time(alert.opened_at_ms);
-                words.option(alert.closed_at_ms);
-            }
+        put_minutes(&self.minutes, &mut out);
+        out.count(self.slices.len());
+        for (slice, minutes) in &self.slices {
+            slice.encode(out.0);
+            out.i64(minutes.watermark_ms);
+            put_minutes(minutes, &mut out);
         }
+        out.count(self.rests.len());
+        for (source, (next_offset, since_ms)) in &self.rests {
+            put_source(*source, &mut out);
+            out.u64(*next_offset);
+            out.i64(*since_ms);
+        }
+        self.open.encode(&mut out);
+        self.learned.encode(&mut out);
     }
 
     /// Reads the bytes.
@@ -90,82 +121,88 @@ impl State {
     /// # Errors
     /// When they are not a state, or one of another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let mut words = bytes.chunks(8).map(|word| word.try_into().map(u64::from_le_bytes));
-        let mut next = || match words.next() {
-            Some(Ok(word)) => Ok(word),
-            _ => Err("the detector's state is cut".to_owned()),
-        };
-        match next()? {
-            VERSION => {}
-            version => {
-                return Err(format!(
-                    "the detector's state is of version {version}, this build reads {VERSION}"
-                ));
-            }
+        let mut bytes = Reader(bytes);
+        let version = bytes.u64().ok_or("the detector's state is cut")?;
+        if ![VERSION, LIMIT_ONLY].contains(&version) {
+            let error = format!("the detector's state is of version {version}, this build reads {VERSION}");
+            return Err(error);
         }
-        let mut state = Self { drained_since_ms: option(&mut next)?, ..Self::default() };
-        state.handed_out_ms = next()?.cast_signed();
-        state.minutes.watermark_ms = next()?.cast_signed();
-        for _ in 0..next()? {
-            let source = source(next()?)?;
-            let position = Position { next_offset: next()?, next_part: small(next()?)? };
+        let state = Self::decode_from(&mut bytes, version).ok_or("the detector's state is cut or damaged")?;
+        match bytes.0 {
+            [] => Ok(state),
+            _ => Err("the detector's state is longer than what it holds".to_owned()),
+        }
+    }
+
+    fn decode_from(bytes: &mut Reader, version: u64) -> Option<Self> {
+        let mut state = Self { drained_since_ms: bytes.option()?, ..Self::default() };
+        state.handed_out_ms = bytes.i64()?;
+        let watermark_ms = bytes.i64()?;
+        for _ in 0..bytes.u64()? {
+            let source = take_source(bytes)?;
+            let position = Position { next_offset: bytes.u64()?, next_part: small(bytes.u64()?)? };
             state.positions.0.insert(source, position);
         }
-        for _ in 0..next()? {
-            let source = source(next()?)?;
-            let partition = Partition { event_time_ms: option(&mut next)?, drained: next()? != 0 };
+        for _ in 0..bytes.u64()? {
+            let source = take_source(bytes)?;
+            let partition = Partition { event_time_ms: bytes.option()?, drained: bytes.u64()? != 0 };
             state.partitions.0.insert(source, partition);
         }
-        for _ in 0..next()? {
-            let word = next()?;
-            let n = next()?;
-            let alert = if word & 1 == 0 {
-                None
-            } else {
-                let (incident, opened_at_ms) = (small(next()?)?, next()?.cast_signed());
-                Some(Alert { incident, opened_at_ms, closed_at_ms: option(&mut next)? })
-            };
-            state.minutes.by_minute.insert(small(word >> 2)?, Minute { n, closed: word & 2 != 0, alert });
+        state.minutes = take_minutes(bytes, watermark_ms)?;
+        if version == LIMIT_ONLY {
+            return Some(state);
         }
-        match next() {
-            Ok(_) => Err("the detector's state is longer than what it holds".to_owned()),
-            Err(_) => Ok(state),
+        for _ in 0..bytes.u32()? {
+            let (slice, watermark_ms) = (Slice::decode(bytes)?, bytes.i64()?);
+            state.slices.insert(slice, take_minutes(bytes, watermark_ms)?);
+        }
+        for _ in 0..bytes.u32()? {
+            let source = take_source(bytes)?;
+            state.rests.insert(source, (bytes.u64()?, bytes.i64()?));
+        }
+        state.open = Open::decode(bytes)?;
+        state.learned = Learned::decode(bytes)?;
+        Some(state)
+    }
+}
+
+fn put_minutes(minutes: &Minutes, out: &mut Writer) {
+    out.u64(minutes.by_minute.len() as u64);
+    for (&minute, state) in &minutes.by_minute {
+        out.u64(u64::from(minute) << 2 | u64::from(state.closed) << 1 | u64::from(state.alert.is_some()));
+        out.u64(state.n);
+        if let Some(alert) = &state.alert {
+            out.u64(u64::from(alert.incident));
+            out.i64(alert.opened_at_ms);
+            out.option(alert.closed_at_ms);
         }
     }
 }
 
-/// Appends 64-bit little-endian words.
-struct Words<'a>(&'a mut Vec<u8>);
-
-impl Words<'_> {
-    fn put(&mut self, word: u64) {
-        self.0.extend_from_slice(&word.to_le_bytes());
+fn take_minutes(bytes: &mut Reader, watermark_ms: i64) -> Option<Minutes> {
+    let mut minutes = Minutes { watermark_ms, by_minute: BTreeMap::new() };
+    for _ in 0..bytes.u64()? {
+        let (word, n) = (bytes.u64()?, bytes.u64()?);
+        let alert = if word & 1 == 0 {
+            None
+        } else {
+            let (incident, opened_at_ms) = (small(bytes.u64()?)?, bytes.i64()?);
+            Some(Alert { incident, opened_at_ms, closed_at_ms: bytes.option()? })
+        };
+        minutes.by_minute.insert(small(word >> 2)?, Minute { n, closed: word & 2 != 0, alert });
     }
-
-    fn time(&mut self, millis: i64) {
-        self.put(millis.cast_unsigned());
-    }
-
-    fn option(&mut self, millis: Option<i64>) {
-        self.put(u64::from(millis.is_some()));
-        self.time(millis.unwrap_or(0));
-    }
-
-    fn source(&mut self, source: Source) {
-        self.put(u64::from(source.epoch) << 32 | u64::from(source.partition));
-    }
+    Some(minutes)
 }
 
-fn option(next: &mut impl FnMut() -> Result<u64, String>) -> Result<Option<i64>, String> {
-    let known = next()? != 0;
-    Ok(Some(next()?.cast_signed()).filter(|_| known))
+fn put_source(source: Source, out: &mut Writer) {
+    out.u64(u64::from(source.epoch) << 32 | u64::from(source.partition));
 }
 
-fn small(word: u64) -> Result<u32, String> {
-    u32::try_from(word).map_err(|_| "the detector's state holds a number out of range".to_owned())
+fn take_source(bytes: &mut Reader) -> Option<Source> {
+    let word = bytes.u64()?;
+    Source::new(small(word >> 32)?, small(word & u64::from(u32::MAX))?)
 }
 
-fn source(word: u64) -> Result<Source, String> {
-    let (epoch, partition) = (small(word >> 32)?, small(word & u64::from(u32::MAX))?);
-    Source::new(epoch, partition).ok_or_else(|| "the detector's state holds a source out of range".to_owned())
+fn small(word: u64) -> Option<u32> {
+    u32::try_from(word).ok()
 }

@@ -1,5 +1,7 @@
 //! The detector on small logs.
 
+mod learned;
+
 use super::*;
 use crate::MINUTE_MS;
 use crate::bson::{Element, documents, elements};
@@ -17,7 +19,7 @@ struct Log {
 
 impl Log {
     fn new(limit: u64) -> Self {
-        let settings = AnomalySettings { limit_per_minute: Some(limit) };
+        let settings = AnomalySettings { limit_per_minute: Some(limit), ..AnomalySettings::default() };
         Self {
             detector: Detector::new(settings, &[]).expect("fresh"),
             frames: Vec::new(),
@@ -186,7 +188,7 @@ fn a_replay_from_a_handed_out_state_gives_the_same_alerts() {
     assert!(!state.is_empty());
     let replayed_from = log.frames.len();
     let first = [log.count(0, M + 2, 30), log.count(1, M, 5), alerts(&log.tick(90_000, &[], true))];
-    let mut detector = Detector::new(log.detector.settings, &state).expect("its own state");
+    let mut detector = Detector::new(log.detector.settings.clone(), &state).expect("its own state");
     let replayed: Vec<_> = log.frames[replayed_from..]
         .iter()
         .zip(replayed_from as u64..)
@@ -196,7 +198,7 @@ fn a_replay_from_a_handed_out_state_gives_the_same_alerts() {
     let mut bytes = Vec::new();
     detector.state.encode(&mut bytes);
     assert_eq!(State::decode(&bytes).as_ref(), Ok(&log.detector.state));
-    assert!(Detector::new(log.detector.settings, &bytes[..bytes.len() - 8]).is_err());
+    assert!(Detector::new(log.detector.settings.clone(), &bytes[..bytes.len() - 8]).is_err());
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl BatchModule for AccessAnomaly {
     fn run(&mut self, batch: &Batch, accumulator: &[u8], output: &mut Output) -> Result<(), String> {
         let detector = match &mut self.detector {
             Some(detector) => detector,
-            None => self.detector.insert(Detector::new(self.settings, accumulator)?),
+            None => self.detector.insert(Detector::new(self.settings.clone(), accumulator)?),
         };
         let frames = batch.records().map(|record| record.value);
         output.push_batch(detector.run(batch.base_offset.cast_unsigned(), frames));

@@ -1,0 +1,85 @@
+//! What is learned, through the whole pipeline: a bot attack and an outage in three days of traffic, told
+//! once, across kills; and what `detect` says of them afterwards.
+
+use std::collections::BTreeMap;
+
+use mongodb::bson::Document;
+use serde_json::Value;
+
+use crate::sample::all;
+use crate::support::{database, database_name, kill_after, mongodb_uri, run, streampulse};
+
+const START: &str = "2026-09-01T00:00:00Z";
+/// Two and a half days of a line a second.
+const TRAFFIC: &str = "--start 2026-09-01T00:00:00Z --rate 1 --events 216000 --seed 11 \
+                       --incident bot@+1d6h/12m*5 --incident outage@+1d20h/40m:BR";
+
+/// Id, kind, status, text and when it opened, of each alert.
+fn told(alerts: &[Document]) -> BTreeMap<String, [String; 3]> {
+    let text = |alert: &Document, key: &str| alert.get_str(key).expect("a text").to_owned();
+    let row = |alert: &Document| (text(alert, "_id"), ["kind", "status", "text"].map(|key| text(alert, key)));
+    alerts.iter().map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incidents_are_told_once_across_kills_and_again_by_a_replay_of_the_rollups() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = run(streampulse(dir.path(), &format!("produce --print {TRAFFIC}")), 0);
+    std::fs::write(dir.path().join("log"), file.stdout).expect("a file");
+    let place = |data: &str, name: &str| {
+        format!("--data-dir {data} --database {name} --mongodb-uri {}", mongodb_uri())
+    };
+    let (whole, killed) = (database_name("incidents"), database_name("incidents"));
+    let up = "up --file log --until-drained";
+    run(streampulse(dir.path(), &format!("{up} {}", place("a", &whole))), 0);
+    let alerts = all(&database(&whole).await, "access_alerts").await;
+    let all_told = told(&alerts);
+    let is_told = |begin: &str| all_told.keys().any(|id| id.starts_with(begin));
+    for begin in ["bot_group|platform|2026-09-02T06:0", "more|country:", "less|country:BR|2026-09-02T20:0"] {
+        assert!(is_told(begin), "{begin} in {all_told:#?}");
+    }
+    assert!(all_told.values().all(|[_, status, _]| status == "closed"), "{all_told:#?}");
+    assert!(all_told.len() <= 4, "no more than what happens: {all_told:#?}");
+
+    for events in [40_000, 110_000, 160_000] {
+        let pipeline = streampulse(dir.path(), &format!("{up} {}", place("b", &killed)));
+        kill_after(&database(&killed).await, events, pipeline).await;
+    }
+    run(streampulse(dir.path(), &format!("{up} {}", place("b", &killed))), 0);
+    assert_eq!(told(&all(&database(&killed).await, "access_alerts").await), all_told, "across kills");
+
+    let detect = format!("detect --format json --from {START} {}", place("a", &whole));
+    let replayed = run(streampulse(dir.path(), &detect), 0);
+    let replayed = String::from_utf8(replayed.stdout).expect("UTF-8");
+    let replayed: Vec<Value> =
+        replayed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let ids: Vec<&str> = replayed.iter().map(|alert| alert["_id"].as_str().expect("an id")).collect();
+    let mut stored: Vec<&str> =
+        all_told.keys().map(String::as_str).filter(|id| !id.starts_with("bot_")).collect();
+    stored.sort_by_key(|id| id.rsplit_once('|').map(|(_, minute)| minute));
+    assert_eq!(ids, stored, "what detect says of the same rollups");
+}
+
+#[test]
+fn a_series_in_a_file_is_scored_point_by_point() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let value = |i: i64| if (3_000..3_005).contains(&i) { 900 } else { 100 + i * 37 % 13 };
+    let rows = (0..4_000).map(|i| format!("{},{}\n", 1_790_000_000 + i * 60, value(i)));
+    let text: String = std::iter::once("timestamp,value\n".to_owned()).chain(rows).collect();
+    std::fs::write(dir.path().join("series.csv"), text).expect("a file");
+    let scored = run(streampulse(dir.path(), "detect --csv series.csv"), 0);
+    let scored = String::from_utf8(scored.stdout).expect("UTF-8");
+    let alarms: Vec<&str> = scored.lines().skip(1).filter(|line| !line.ends_with(",0")).collect();
+    assert_eq!((scored.lines().next(), scored.lines().count()), (Some("timestamp,value,score"), 4_001));
+    assert!(
+        alarms.iter().any(|line| line.starts_with("1790180000,") || line.starts_with("1790180060,")),
+        "{alarms:?}"
+    );
+    assert!(alarms.len() < 8, "{alarms:?}");
+
+    std::fs::write(dir.path().join("wrong.csv"), "timestamp,value\n2026-11-22 10:00:00,1\nnoon,2\n")
+        .expect("a file");
+    let refused = run(streampulse(dir.path(), "detect --csv wrong.csv"), 2);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("line 3 of wrong.csv is not `timestamp,value`"), "{told}");
+}
