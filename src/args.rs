@@ -1,11 +1,15 @@
 //! What was typed. What it means is [`crate::plan`]'s business.
 
+mod alerts;
+
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::report::Lang;
+
+pub use alerts::{AlertsArgs, AlertsCommand, DeliverArgs, SilenceArgs, SilencesArgs, UnsilenceArgs};
 
 /// Real-time analysis of a streaming platform's access logs: Fluvio SmartModules in, MongoDB out.
 #[derive(Debug, Parser)]
@@ -41,8 +45,12 @@ pub enum Command {
     /// Show the answers on a live page
     #[command(after_help = SERVE_HELP)]
     Serve(ServeArgs),
-    /// List the alerts
+    /// List the alerts, or silence some
+    #[command(after_help = alerts::ALERTS_HELP)]
     Alerts(AlertsArgs),
+    /// Tell the receivers of the pipeline file of alerts, and nothing else, until Ctrl-C
+    #[command(after_help = alerts::DELIVER_HELP)]
+    Deliver(DeliverArgs),
     /// Show how far the jobs have come
     Status(StatusArgs),
     /// Check that everything the pipeline needs is there
@@ -317,19 +325,6 @@ pub struct ServeArgs {
     /// Language
     #[arg(long, value_name = "LANG", default_value = "en")]
     pub lang: Lang,
-}
-
-/// `alerts`.
-#[derive(Args, Debug)]
-pub struct AlertsArgs {
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Go on and print alerts as they open and close
-    #[arg(long)]
-    pub follow: bool,
-    /// Format; json is one document a line
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: Format,
 }
 
 /// `status`.
