@@ -10,6 +10,7 @@ use anyhow::Result;
 use futures_util::TryStreamExt;
 use mongodb::Database;
 use mongodb::bson::Document;
+use mongodb::options::FullDocumentType;
 use runtime::retry::{backoff, is_transient};
 use sink::schema::ALERTS;
 
@@ -64,7 +65,9 @@ pub async fn watch(database: &Database, inboxes: &[std::sync::Arc<Inbox>]) -> Re
     let alerts = database.collection::<Document>(ALERTS);
     let mut attempt = 0;
     loop {
-        let mut changes = patient("tell of new alerts", || alerts.watch().into_future()).await?;
+        // The detector replaces alerts; what others only change in them is looked up.
+        let begin = || alerts.watch().full_document(FullDocumentType::UpdateLookup).into_future();
+        let mut changes = patient("tell of new alerts", begin).await?;
         inboxes.iter().for_each(|inbox| inbox.everything());
         loop {
             match changes.try_next().await {

@@ -1,9 +1,11 @@
-//! Delivery: tells receivers of incidents, each state once. What is to be told stands in `access_alerts`, what
-//! was told in `access_deliveries`; so nothing is lost whatever is killed, and nothing of the pipeline waits.
+//! Delivery: tells receivers of incidents, each state once. What is to be told stands in `access_alerts`,
+//! what was told in `access_deliveries`; so nothing is lost whatever is killed, and nothing of the pipeline
+//! waits.
 //!
 //! # Delivery
-//! At least once. A notification whose answer was not written down before the process died is sent again, with
-//! the same key. States are told in order; of several that wait for one incident only the newest is told.
+//! At least once. A notification whose answer was not written down before the process died is sent again,
+//! with the same key. States are told in order; of several that wait for one incident only the newest is
+//! told.
 
 mod changes;
 mod due;
@@ -65,12 +67,16 @@ impl Delivery {
     /// # Errors
     /// When MongoDB refuses.
     pub async fn run(&self, holder: &Holder) -> Result<()> {
-        let end = || drop(self.running.send_replace(false));
+        let end = || self.set_running(false);
         sink::jobs::alone(&self.store.database, LEASE, holder, || self.deliver(), end).await
     }
 
+    fn set_running(&self, running: bool) {
+        self.running.send_replace(running);
+    }
+
     async fn deliver(&self) -> Result<()> {
-        self.running.send_replace(true);
+        self.set_running(true);
         let inboxes: Vec<Arc<Inbox>> = self.receivers.iter().map(|_| Arc::default()).collect();
         let work = |receiver: Receiver, inbox: Arc<Inbox>| async {
             let (store, client) = (self.store.clone(), self.client.clone());

@@ -1,5 +1,6 @@
 //! What tells one receiver: looks at incidents that have changed, decides what is due, sends one notification
-//! after the other, and writes down what came of each. Receivers have a worker each, so none waits for another.
+//! after the other, and writes down what came of each. Receivers have a worker each, so none waits for
+//! another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

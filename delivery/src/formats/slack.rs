@@ -1,5 +1,5 @@
-//! A message for Slack's incoming webhooks: a line for lists and notices, and an attachment whose color is the
-//! severity.
+//! A message for Slack's incoming webhooks: a line for lists and notices, and an attachment whose color is
+//! the severity.
 
 use serde_json::{Value, json};
 
