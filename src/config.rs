@@ -324,6 +324,22 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_receiver_holds_the_defaults_and_every_setting() {
+        let (_, sample) =
+            include_str!("../fluvio.toml").split_once("# [[alerts.receivers]]\n").expect("a sample receiver");
+        let receiver = |is_left_out: &dyn Fn(&str) -> bool| {
+            let lines = sample.lines().map(|line| line.trim_start_matches("# "));
+            let lines: Vec<&str> = lines.filter(|line| !is_left_out(line)).collect();
+            let parsed = Config::parse(&format!("[[alerts.receivers]]\n{}", lines.join("\n")));
+            parsed.expect("valid").alerts.receivers.remove(0)
+        };
+        let whole = receiver(&|line| line.starts_with("url ="));
+        let defaults = ["url =", "severity_min", "rate_per_minute", "give_up_after_s"];
+        assert_eq!(whole, receiver(&|line| defaults.iter().any(|key| line.starts_with(key))));
+        assert!(whole.url_env.is_some() && !whole.headers_env.is_empty());
+    }
+
+    #[test]
     fn the_composition_has_a_valid_file() {
         Config::parse(include_str!("../containers/fluvio.toml")).expect("valid");
     }

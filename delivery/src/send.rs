@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
@@ -16,8 +16,10 @@ use crate::settings::Receiver;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a receiver may take altogether.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Most of an answer that is read, in bytes; it goes into the reason when the receiver refuses.
-const ANSWER_BYTES_MAX: usize = 200;
+/// Most of an answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 4_096;
+/// Most of an answer that goes into the reason when the receiver refuses, in characters.
+const ANSWER_CHARS_MAX: usize = 200;
 /// The same when a notification is sent again, so that a receiver can tell.
 const KEY_HEADER: &str = "idempotency-key";
 
@@ -55,7 +57,7 @@ pub async fn send(client: &Client, receiver: &Receiver, key: Option<&str>, body:
         request = request.header(KEY_HEADER, key);
     }
     match request.headers(receiver.headers.clone()).body(body.to_string()).send().await {
-        Ok(response) => judge(response).await,
+        Ok(response) => judge(response, url).await,
         Err(error) => Outcome::Later { reason: reason(error), retry_after_ms: None },
     }
 }
@@ -72,13 +74,18 @@ async fn print(body: &Value) -> Outcome {
     }
 }
 
-async fn judge(response: Response) -> Outcome {
+async fn judge(response: Response, url: &Url) -> Outcome {
     let status = response.status();
     if status.is_success() {
         return Outcome::Taken;
     }
     let retry_after_ms = retry_after_ms(response.headers(), chrono::Utc::now().timestamp_millis());
-    let reason = format!("it answered {status}{}", beginning(response).await);
+    let answer: String =
+        without_secret(&beginning(response).await, url).chars().take(ANSWER_CHARS_MAX).collect();
+    let reason = match answer.as_str() {
+        "" => format!("it answered {status}"),
+        answer => format!("it answered {status}: {answer}"),
+    };
     match is_final(status) {
         true => Outcome::Refused(reason),
         false => Outcome::Later { reason, retry_after_ms },
@@ -111,8 +118,14 @@ async fn beginning(mut response: Response) -> String {
         }
     }
     bytes.truncate(ANSWER_BYTES_MAX);
-    let text = String::from_utf8_lossy(&bytes).replace(char::is_control, " ");
-    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
+    String::from_utf8_lossy(&bytes).replace(char::is_control, " ").trim().to_owned()
+}
+
+/// Some answers repeat what was asked for, and that part of a URL is often its secret.
+fn without_secret(answer: &str, url: &Url) -> String {
+    let parts = [url.query().unwrap_or_default(), url.path().trim_matches('/')];
+    let secrets = parts.into_iter().filter(|part| !part.is_empty());
+    secrets.fold(answer.to_owned(), |answer, part| answer.replace(part, "(..)"))
 }
 
 /// What went wrong, without the URL.
@@ -137,6 +150,14 @@ mod tests {
             status.is_success() || is_final(status)
         });
         assert_eq!(judged, [true, true, true, true, false, true, false, false, false]);
+    }
+
+    #[test]
+    fn an_answer_that_repeats_the_url_shows_no_secret() {
+        let url = |text: &str| Url::parse(text).expect("valid");
+        let shown = without_secret("no /T0/s3cret?key=k1 here", &url("https://a/T0/s3cret?key=k1"));
+        assert_eq!(shown, "no /(..)?(..) here");
+        assert_eq!(without_secret("a/b", &url("https://a/")), "a/b");
     }
 
     #[test]
