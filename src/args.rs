@@ -1,11 +1,15 @@
 //! What was typed. What it means is [`crate::plan`]'s business.
 
+mod alerts;
+
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::report::Lang;
+
+pub use alerts::{AlertsArgs, AlertsCommand, DeliverArgs, SilenceArgs, SilencesArgs, UnsilenceArgs};
 
 /// Real-time analysis of a streaming platform's access logs: Fluvio SmartModules in, MongoDB out.
 #[derive(Debug, Parser)]
@@ -44,8 +48,12 @@ pub enum Command {
     /// Show what would have been alerted, of the rollups that are stored or of a series in a file
     #[command(after_help = DETECT_HELP)]
     Detect(DetectArgs),
-    /// List the alerts
+    /// List the alerts, or silence some
+    #[command(after_help = alerts::ALERTS_HELP)]
     Alerts(AlertsArgs),
+    /// Tell the receivers of the pipeline file of alerts, and nothing else, until Ctrl-C
+    #[command(after_help = alerts::DELIVER_HELP)]
+    Deliver(DeliverArgs),
     /// Show how far the jobs have come
     Status(StatusArgs),
     /// Check that everything the pipeline needs is there
@@ -68,12 +76,12 @@ the limit, and the answers of `report` for the time before; it keeps itself up t
 elsewhere.";
 
 const DETECT_HELP: &str = "\
-Runs the detector of the SmartModule access-anomaly over stored rollups, with the settings of the pipeline file
-or of the flags, and prints the alerts as they would have ended. Nothing is stored. Rollups do not name users,
-so bots are not among them.
+Runs the detector of the SmartModule access-anomaly over stored rollups, with the settings of the pipeline
+file or of the flags, and prints the alerts as they would have ended. Nothing is stored. Rollups do not name
+users, so bots are not among them.
 
---csv reads lines `timestamp,value` (RFC 3339, `2026-11-22 10:00:00` in UTC, or epoch seconds) in order of time
-and prints each with its score: 0, or how unusual an alarm is, in decades.
+--csv reads lines `timestamp,value` (RFC 3339, `2026-11-22 10:00:00` in UTC, or epoch seconds) in order of
+time and prints each with its score: 0, or how unusual an alarm is, in decades.
 
 Examples:
   streampulse detect --from 2026-11-01T00:00:00Z --false-alerts-per-week 1
@@ -358,19 +366,6 @@ pub struct ServeArgs {
     /// Language
     #[arg(long, value_name = "LANG", default_value = "en")]
     pub lang: Lang,
-}
-
-/// `alerts`.
-#[derive(Args, Debug)]
-pub struct AlertsArgs {
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Go on and print alerts as they open and close
-    #[arg(long)]
-    pub follow: bool,
-    /// Format; json is one document a line
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: Format,
 }
 
 /// `status`.

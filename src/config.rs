@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use delivery::settings::Alerts;
 use domain::anomaly::FALSE_ALERTS_PER_WEEK;
 use domain::event_id::PARTITIONS_MAX;
 use domain::params::{
@@ -51,6 +52,8 @@ pub struct Config {
     /// Parameters of `access-anomaly`.
     #[serde(rename = "access-anomaly")]
     pub anomaly: Anomaly,
+    /// Who is told of alerts.
+    pub alerts: Alerts,
 }
 
 /// The two topics.
@@ -230,6 +233,7 @@ impl Config {
             "cluster.endpoint and cluster.profile both name a cluster; remove one"
         );
         ensure!(!config.mongodb.database.is_empty(), "mongodb.database is empty");
+        config.alerts.check()?;
         config.mongodb.retention.check().map_err(anyhow::Error::msg).context("mongodb.retention")?;
         let params = config.params()?;
         let checks = [
@@ -336,6 +340,22 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_receiver_holds_the_defaults_and_every_setting() {
+        let (_, sample) =
+            include_str!("../fluvio.toml").split_once("# [[alerts.receivers]]\n").expect("a sample receiver");
+        let receiver = |is_left_out: &dyn Fn(&str) -> bool| {
+            let lines = sample.lines().map(|line| line.trim_start_matches("# "));
+            let lines: Vec<&str> = lines.filter(|line| !is_left_out(line)).collect();
+            let parsed = Config::parse(&format!("[[alerts.receivers]]\n{}", lines.join("\n")));
+            parsed.expect("valid").alerts.receivers.remove(0)
+        };
+        let whole = receiver(&|line| line.starts_with("url ="));
+        let defaults = ["url =", "severity_min", "rate_per_minute", "give_up_after_s"];
+        assert_eq!(whole, receiver(&|line| defaults.iter().any(|key| line.starts_with(key))));
+        assert!(whole.url_env.is_some() && !whole.headers_env.is_empty());
+    }
+
+    #[test]
     fn the_composition_has_a_valid_file() {
         Config::parse(include_str!("../containers/fluvio.toml")).expect("valid");
     }
@@ -383,5 +403,41 @@ mod tests {
         refused("[access-filter-map.devices]\n\"Big TV\" = []", "\"Big TV\"");
         refused("[access-anomaly]\nlimit_per_minute = -1", "limit_per_minute");
         refused("[access-window-aggregate]\nlateness_ms_allowed = \"1m\"", "line 2");
+    }
+
+    #[test]
+    fn every_wrong_receiver_is_told_and_no_url_shown() {
+        let receiver = |settings: &str| format!("[[alerts.receivers]]\nname = \"ops\"\n{settings}\n");
+        let webhook = |settings: &str| receiver(&format!("format = \"webhook\"\n{settings}"));
+        let there = |settings: &str| webhook(&format!("url = \"https://a/s3cret\"\n{settings}"));
+        Config::parse(&there("")).expect("valid");
+        refused(
+            &receiver("format = \"pager\""),
+            "expected one of `webhook`, `slack`, `alertmanager`, `stdout`",
+        );
+        refused(
+            &there("uri = \"x\""),
+            "unknown field `uri`, expected one of `name`, `format`, `url`, `url_env`",
+        );
+        refused(&format!("{}{}", there(""), there("")), "two are called \"ops\"");
+        refused(
+            "[[alerts.receivers]]\nname = \"a b\"\nformat = \"stdout\"",
+            "the name \"a b\" is not of letters",
+        );
+        refused(&webhook(""), "ops: url is missing; or name the variable");
+        refused(&there("url_env = \"URL\""), "ops: url and url_env both say where to; remove one");
+        refused(&webhook("url = \"hooks.example/x\""), "ops: the URL (its text is not shown) is not valid");
+        refused(&webhook("url = \"ftp://a/s3cret\""), "does not begin with http:// or https://");
+        refused(&receiver("format = \"stdout\"\nurl = \"https://a\""), "ops: standard output has neither");
+        refused(&there("rate_per_minute = 0"), "rate_per_minute is 0, must be 1 to 6000");
+        refused(&there("give_up_after_s = 604801"), "give_up_after_s is 604801, must be 1 to 604800");
+        refused(&there("severity_min = \"info\""), "expected `warning` or `critical`");
+        refused(&there("headers_env = { \"a b\" = \"X\" }"), "\"a b\" is no name of a header");
+        let one = |i| format!("[[alerts.receivers]]\nname = \"r{i}\"\nformat = \"stdout\"\n");
+        Config::parse(&(0..16).map(one).collect::<String>()).expect("as many as there may be");
+        refused(&(0..17).map(one).collect::<String>(), "alerts.receivers are 17, must be at most 16");
+        for wrong in [webhook("url = \"ftp://a/s3cret\""), there("rate_per_minute = 0")] {
+            assert!(!format!("{:#}", Config::parse(&wrong).expect_err("wrong")).contains("s3cret"));
+        }
     }
 }

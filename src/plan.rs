@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
+use delivery::settings::{Format as Told, Receiver};
 use producer::import::Import;
 use producer::synthetic::Synthetic;
 use producer::{GeneratorConfig, Incident};
@@ -108,6 +109,38 @@ pub struct Up {
     pub serve: Option<SocketAddr>,
     /// How to print the summary.
     pub summary: Format,
+    /// Who is told of alerts.
+    pub receivers: Vec<Receiver>,
+}
+
+/// `deliver`.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// Where the alerts lie.
+    pub store: Store,
+    /// Who is told of them.
+    pub receivers: Vec<Receiver>,
+}
+
+impl Deliver {
+    /// What was typed, as what it means.
+    ///
+    /// # Errors
+    /// When the pipeline file is not valid or has no receivers, or the environment lacks what it names.
+    pub fn new(args: StoreArgs) -> Result<Self> {
+        let config = Config::load(args.config.as_deref())?;
+        let receivers = receivers(&config)?;
+        ensure!(
+            !receivers.is_empty(),
+            "there is nobody to deliver alerts to: the pipeline file has no [[alerts.receivers]]"
+        );
+        Ok(Self { store: Store::with(args, &config), receivers })
+    }
+}
+
+/// Who is told of alerts, with the secrets that the environment holds.
+fn receivers(config: &Config) -> Result<Vec<Receiver>> {
+    config.alerts.resolve(|variable| std::env::var(variable).ok())
 }
 
 /// `produce`.
@@ -206,6 +239,11 @@ impl Up {
             has_end || !args.until_drained,
             "--until-drained needs an end of the input: give --file, --events or --for too"
         );
+        let receivers = receivers(&config)?;
+        ensure!(
+            args.summary != Format::Json || receivers.iter().all(|receiver| receiver.format != Told::Stdout),
+            "--summary json has standard output to itself: a receiver of alerts in format stdout cannot use it too"
+        );
         let for_time = args.source.for_time;
         let labels = args.source.labels.clone();
         let source = source(args.source, !args.until_drained)?;
@@ -221,6 +259,7 @@ impl Up {
             store: Store::with(args.store, &config),
             serve: args.serve,
             summary: args.summary,
+            receivers,
         })
     }
 }

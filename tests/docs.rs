@@ -13,8 +13,9 @@ use streampulse::args::Cli;
 use streampulse::config::Config;
 
 const MONGODB: &str = include_str!("../docs/mongodb.md");
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 6] = [
     ("README.md", include_str!("../README.md")),
+    ("docs/alerts.md", include_str!("../docs/alerts.md")),
     ("docs/compose.md", include_str!("../docs/compose.md")),
     ("docs/grafana.md", include_str!("../docs/grafana.md")),
     ("docs/fluvio.md", include_str!("../docs/fluvio.md")),

@@ -7,6 +7,7 @@ mod cluster;
 mod cluster_whole;
 mod daily;
 mod dashboards;
+mod delivery;
 mod docs;
 mod fluvio;
 mod grafana;

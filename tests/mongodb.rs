@@ -38,14 +38,14 @@ async fn init_makes_everything_once_and_shows_it_before() {
     let dir = tempfile::tempdir().expect("a folder");
     let name = database_name("init");
     let shown = init(dir.path(), &name, "--dry-run", 0);
-    assert_eq!(shown.last().map(String::as_str), Some("15 to do; nothing was done (--dry-run)"));
+    assert_eq!(shown.last().map(String::as_str), Some("18 to do; nothing was done (--dry-run)"));
     let commands = shown.iter().filter(|line| line.starts_with("db.runCommand({ \"create")).count();
-    assert_eq!(commands, 15, "a command each: {shown:#?}");
+    assert_eq!(commands, 18, "a command each: {shown:#?}");
     let names = || async { database(&name).await.list_collection_names().await.expect("a list") };
     assert!(names().await.is_empty(), "a dry run does nothing");
-    assert_eq!(init(dir.path(), &name, "", 0).last().map(String::as_str), Some("15 done"));
+    assert_eq!(init(dir.path(), &name, "", 0).last().map(String::as_str), Some("18 done"));
     let made = names().await;
-    assert_eq!(made.len(), 10, "{made:?}");
+    assert_eq!(made.len(), 11, "{made:?}");
     assert_eq!(others(&init(dir.path(), &name, "", 0), "keep"), ["0 done"]);
     // The pipeline makes the same ones.
     let piped = database_name("init");
@@ -113,6 +113,10 @@ async fn the_server_refuses_what_breaks_the_schema() {
         "_id": "a", "kind": "limit", "severity": "warning", "entity": {}, "ts": ts, "incident": "a", "status": "open",
         "opened_at": ts, "closed_at": null, "text": "t",
     };
+    let delivery = doc! {
+        "_id": "ops|a", "receiver": "ops", "incident": "a", "ts": ts, "state": "open", "status": "open",
+        "severity": "warning", "count": 1_i64, "tries": 0_i64, "at": ts,
+    };
     // A document that is right, a field of it, and a value that is wrong there.
     let cases = [
         ("access_events", event, "ts", "now".into()),
@@ -121,6 +125,7 @@ async fn the_server_refuses_what_breaks_the_schema() {
         ("access_minutes", minute, "n", 0.5.into()),
         ("access_users_1d", day, "users", "all".into()),
         ("access_alerts", alert, "status", mongodb::bson::Bson::from("ajar")),
+        ("access_deliveries", delivery, "state", mongodb::bson::Bson::from("lost")),
     ];
     for (collection, right, field, value) in cases {
         let documents = database.collection::<Document>(collection);
@@ -177,8 +182,9 @@ async fn retention_is_put_into_force_only_when_asked_and_ended_again() {
     assert_eq!(others(&init(dir.path(), &name, "", 0), "keep"), ["0 done"]);
 }
 
-const BY_DAY: &str =
-    "[mongodb]\ndatabase = \"daily\"\n[mongodb.retention]\nevents_days = 5\nevents_by = \"drop\"\n";
+/// Alerts are delivered too, which reads, watches and writes.
+const BY_DAY: &str = "[mongodb]\ndatabase = \"daily\"\n[mongodb.retention]\nevents_days = 5\nevents_by = \"drop\"\n\
+     [[alerts.receivers]]\nname = \"here\"\nformat = \"stdout\"\n";
 
 /// A server that asks who is there.
 struct Guarded(Child);
@@ -216,11 +222,11 @@ async fn the_writer_runs_the_pipeline_and_no_user_can_do_more_than_it_should() {
     let without = run(streampulse(dir.path(), &format!("mongodb init --users --mongodb-uri {uri}")), 2);
     assert!(String::from_utf8_lossy(&without.stderr).contains("set STREAMPULSE_WRITER_PASSWORD"));
     let first = users(&uri, 0);
-    assert!(first.contains("create   user streampulse-reader") && first.ends_with("19 done\n"), "{first}");
+    assert!(first.contains("create   user streampulse-reader") && first.ends_with("22 done\n"), "{first}");
     assert!(users(&uri, 0).ends_with("0 done\n"));
     std::fs::write(dir.path().join("daily.toml"), BY_DAY).expect("a file");
     let daily = users(&format!("{uri} --config daily.toml"), 0);
-    assert!(daily.contains("create   view access_events") && daily.ends_with("29 done\n"), "{daily}");
+    assert!(daily.contains("create   view access_events") && daily.ends_with("32 done\n"), "{daily}");
     open.stop().await;
 
     let _guarded = Guarded::start(dir.path(), port);
@@ -238,7 +244,10 @@ async fn the_writer_runs_the_pipeline_and_no_user_can_do_more_than_it_should() {
     let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
     let (day, start) = (yesterday.format("%Y%m%d"), yesterday.format("%Y-%m-%dT12:00:00Z"));
     let writer = of_database("writer", "daily");
-    run(streampulse(dir.path(), &format!("{} --start {start} --config daily.toml", up(&writer))), 0);
+    let printed =
+        run(streampulse(dir.path(), &format!("{} --start {start} --config daily.toml", up(&writer))), 0);
+    let printed = String::from_utf8(printed.stdout).expect("text");
+    assert!(printed.contains("\"event\":\"closed\""), "{printed}");
     let database =
         Client::with_uri_str(of_database("reader", "daily")).await.expect("a client").database("daily");
     for name in ["access_events".to_owned(), format!("access_events_{day}")] {
@@ -295,6 +304,7 @@ async fn every_query_of_the_commands_finds_its_documents_by_an_index() {
         "report --country BR",
         "alerts",
         "alerts --format json",
+        "alerts --dead",
     ] {
         run(streampulse(dir.path(), &format!("{command} {place}")), 0);
     }

@@ -122,7 +122,10 @@ impl Jobs {
 }
 
 /// Does `job` while the lease is held, and again whenever it is held anew; `end` is called when it is lost.
-async fn alone<F: Future<Output = Result<()>>>(
+///
+/// # Errors
+/// Those of the job, and when MongoDB refuses the lease.
+pub async fn alone<F: Future<Output = Result<()>>>(
     database: &Database,
     lease: &str,
     holder: &Holder,

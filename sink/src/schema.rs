@@ -17,6 +17,8 @@ pub const REJECTS: &str = "access_rejects";
 pub const MINUTES: &str = "access_minutes";
 /// Alerts.
 pub const ALERTS: &str = "access_alerts";
+/// What receivers of alerts were told.
+pub const DELIVERIES: &str = "access_deliveries";
 /// Checkpoints and topic epochs.
 pub const STATE: &str = "pipeline_state";
 

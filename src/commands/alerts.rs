@@ -1,4 +1,4 @@
-//! `alerts`: what is in `access_alerts`, and what comes.
+//! `alerts`: what is in `access_alerts`, and what comes; or which of it could not be delivered.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -9,7 +9,7 @@ use ::mongodb::Database;
 use ::mongodb::bson::{Bson, Document, doc};
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
-use sink::schema::ALERTS;
+use sink::schema::{ALERTS, DELIVERIES};
 
 use crate::args::{AlertsArgs, Format};
 use crate::plan::Store;
@@ -18,10 +18,17 @@ use crate::plan::Store;
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How far back `--follow` watches for alerts that change, in milliseconds.
 const FOLLOWED_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Most dead letters that are listed, the newest.
+const DEAD_LISTED_MAX: i64 = 1_000;
 
 /// Runs the command.
 pub(super) async fn run(args: AlertsArgs) -> Result<ExitCode> {
     let reached = crate::mongodb::reach_to_read(&Store::new(args.store)?).await?;
+    if args.dead {
+        let listed = list_dead(&reached.database, args.format).await;
+        reached.close().await;
+        return listed.map(|()| ExitCode::SUCCESS);
+    }
     let done = tokio::select! {
         done = list(&reached.database, args.format, args.follow) => done,
         () = sink::connector::asked_to_stop() => Ok(()),
@@ -67,6 +74,31 @@ async fn list(database: &Database, format: Format, follow: bool) -> Result<()> {
         seen = current;
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
+}
+
+async fn list_dead(database: &Database, format: Format) -> Result<()> {
+    let records = database.collection::<Document>(DELIVERIES);
+    let found = records.find(doc! { "state": "dead" }).sort(doc! { "ts": -1 }).limit(DEAD_LISTED_MAX).await;
+    let mut dead: Vec<Document> =
+        found.context("cannot read the dead letters")?.try_collect().await.context("cannot read them")?;
+    dead.reverse();
+    let mut stdout = std::io::stdout().lock();
+    if dead.is_empty() && format == Format::Text {
+        writeln!(stdout, "No dead letters.")?;
+    }
+    for record in &dead {
+        match format {
+            Format::Json => writeln!(stdout, "{}", json(record))?,
+            Format::Text => {
+                let text = |key: &str| record.get_str(key).unwrap_or("-");
+                let tries = record.get_i64("tries").unwrap_or(0);
+                let (status, severity, receiver) = (text("status"), text("severity"), text("receiver"));
+                writeln!(stdout, "{status:<7} {severity:<9} {receiver}: {}", text("text"))?;
+                writeln!(stdout, "        {} after {tries} tries: {}", text("incident"), text("reason"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn show(alert: &Document, format: Format) -> Result<()> {

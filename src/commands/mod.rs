@@ -2,6 +2,7 @@
 
 mod alerts;
 mod connector;
+mod deliver;
 mod deploy;
 mod detect;
 mod doctor;
@@ -12,6 +13,7 @@ mod produce;
 mod report;
 mod serve;
 mod shards;
+mod silences;
 mod status;
 mod summary;
 mod up;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Command, MongodbCommand};
+use crate::args::{AlertsCommand, Command, MongodbCommand};
 
 /// Exit code of a finding.
 pub const EXIT_FINDING: u8 = 1;
@@ -42,7 +44,13 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Report(args) => report::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Detect(args) => detect::run(args).await,
-        Command::Alerts(args) => alerts::run(args).await,
+        Command::Alerts(args) => match args.command {
+            None => alerts::run(args).await,
+            Some(AlertsCommand::Silence(args)) => silences::silence(args).await,
+            Some(AlertsCommand::Silences(args)) => silences::list(args).await,
+            Some(AlertsCommand::Unsilence(args)) => silences::unsilence(args).await,
+        },
+        Command::Deliver(args) => deliver::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
     }

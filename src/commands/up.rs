@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use delivery::Delivery;
 use producer::publish::Destination;
 use runtime::cluster::{Address, Cluster};
 use runtime::lease::Holder;
@@ -152,16 +153,35 @@ async fn run_on(
         let page = Page::new(sink.database.clone(), Shown::default(), Period::DAY);
         jobs.also("live page", serve::serve(listener, page));
     }
+    let delivery = deliver(plan, &sink, &mut jobs)?;
     let started = Instant::now();
     let done = tokio::select! {
         failed = jobs.first_failure() => failed,
         done = feed_and_drain(plan, &sink, &logs, count) => done,
     };
+    if let (Ok(()), Some(delivery)) = (&done, delivery) {
+        tokio::select! {
+            () = delivery.drain() => {}
+            () = asked_to_stop() => {}
+        }
+    }
     if done.is_ok() {
         heart.beat(&sink, Some(&logs), true).await?;
     }
     jobs.stop().await;
     done.map(|()| (progress, started.elapsed()))
+}
+
+/// Tells the receivers of alerts, if there are any.
+fn deliver(plan: &Up, sink: &Sink, jobs: &mut Jobs) -> Result<Option<Arc<Delivery>>> {
+    if plan.receivers.is_empty() {
+        return Ok(None);
+    }
+    let delivery = Arc::new(Delivery::new(sink.database.clone(), plan.receivers.clone())?);
+    let task = delivery.clone();
+    // Another process may write to the same database, so it is done under a lease on any runtime.
+    jobs.also("delivery of alerts", async move { task.run(&Holder::this_process()).await });
+    Ok(Some(delivery))
 }
 
 /// A source that cannot be read is told before anything starts.

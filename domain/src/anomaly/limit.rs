@@ -1,4 +1,4 @@
-//! Fixed limits: accesses a minute of the platform or of a slice, judged while a minute is still being counted.
+//! Fixed limits: accesses a minute of the platform or of a slice, judged while a minute is being counted.
 //! An alert opens the moment its minute passes the limit, follows the count, and closes with the minute.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,8 +3,8 @@
 //!
 //! - [`limit`]: fixed limits, judged while a minute is being counted
 //! - [`open`]: the minutes that are judged by what is learned once event time has passed them
-//! - [`learned`]: incidents and bots as alerts; [`platform`], [`watch`], [`series`], [`incident`] and [`bots`] find
-//!   them
+//! - [`learned`]: incidents and bots as alerts, which [`platform`], [`watch`], [`series`], [`incident`] and
+//!   [`bots`] find
 //!
 //! It is a pure function of its state and the log: time comes from ticks, every frame is known by its source
 //! position, and a batch that is run again on a live instance gives its last output again, byte for byte.

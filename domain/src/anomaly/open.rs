@@ -10,8 +10,8 @@ use crate::MINUTE_MS;
 use crate::anomaly::bytes::{Reader, Writer};
 use crate::wire::Delta;
 
-/// Most minutes that are open; where there are more, the oldest is judged before event time has passed it. Lines
-/// that are further ahead of their batch are not watched, so that a wrong clock takes no memory.
+/// Most minutes that are open; where there are more, the oldest is judged before event time has passed it.
+/// Lines that are further ahead of their batch are not watched, so that a wrong clock takes no memory.
 pub const OPEN_MINUTES_MAX: usize = 1_440;
 /// A log begins with the first minute that has this part of the most that any open minute has.
 const BEGIN_PARTS: u64 = 10;
@@ -52,8 +52,7 @@ fn last_minute(event_time_ms: Option<i64>) -> u32 {
 }
 
 impl Open {
-    /// Adds counts by minute and slice, and the users of a batch; its event time, or that of its partition, is in
-    /// milliseconds.
+    /// Adds counts by minute and slice, and the users of a batch. Event time is that of its partition.
     pub fn add(
         &mut self,
         sums: &BTreeMap<u32, BTreeMap<Slice, u64>>,

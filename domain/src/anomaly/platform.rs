@@ -10,8 +10,8 @@ use crate::anomaly::bytes::{Reader, Writer};
 /// Most slices that are watched; what is beyond is in the total alone.
 /// Their state, 2 KiB each, is one document in MongoDB.
 pub const SLICES_MAX: usize = 1_000;
-/// False alerts a week, of all slices together, that the evidence needed is computed from where nothing else is
-/// configured.
+/// False alerts a week, of all slices together, that the evidence needed is computed from where nothing else
+/// is configured.
 pub const FALSE_ALERTS_PER_WEEK: f64 = 0.5;
 /// A slice below this share of the total is small: what it does is noise to most, so that it takes more
 /// evidence, in nats, to be told of it.
@@ -144,7 +144,7 @@ impl Platform {
         alerts
     }
 
-    /// The slice whose incident, of the same direction and told before, is large enough to explain one on `slice`.
+    /// The slice whose incident, told before and of the same direction, is large enough to explain this one.
     fn explanation(&self, slice: &Slice, incident: &Incident, untold: &BTreeSet<Slice>) -> Option<Slice> {
         let explains = |other: &&Slice| {
             let Some(Watched { watch, explained_by: None }) = self.watches.get(*other) else { return false };

@@ -65,8 +65,8 @@ impl Partitions {
 }
 
 impl State {
-    /// The event time of the slowest partition that has lines to read or had some lately, or of the fastest where
-    /// none has. A partition at rest may be one whose producer has not sent yet what others have.
+    /// The event time of the slowest partition that has lines to read or had some lately, or of the fastest
+    /// where none has. A partition at rest may be one whose producer has not sent yet what others have.
     pub fn settled_ms(&self, wall_ms: i64) -> Option<i64> {
         let is_idle = |source: &Source, partition: &Partition| {
             let rest = self.rests.get(source);

@@ -1,6 +1,6 @@
 //! Distinct users of a minute: HyperLogLog (Flajolet, Fusy, Gandouet and Meunier 2007), with linear counting
-//! where registers are free. Written here since its bytes are part of a state that a replay must give again bit
-//! by bit, whatever has been written and read in between.
+//! where registers are free. Written here since its bytes are part of a state that a replay must give again
+//! bit by bit, whatever has been written and read in between.
 
 use super::bytes::{Reader, Writer};
 

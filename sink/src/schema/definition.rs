@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document, doc};
 use serde::Deserialize;
 
 use super::daily::KEPT_DAYS_MAX;
-use super::{ALERTS, Level, REJECTS, STATE};
+use super::{ALERTS, DELIVERIES, Level, REJECTS, STATE};
 
 /// One day in seconds.
 pub(super) const DAY_S: i64 = 24 * 60 * 60;
@@ -206,6 +206,23 @@ pub fn collections(retention: &Retention) -> Vec<Collection> {
         indexes: newest_alerts_first(alerts_days),
     });
     all.push(Collection {
+        name: DELIVERIES.to_owned(),
+        options: doc! {},
+        validator: schema(
+            &["_id", "receiver", "incident", "ts", "state", "status", "severity", "count", "tries", "at"],
+            doc! {
+                "_id": text(), "receiver": text(), "incident": text(), "kind": text(), "text": text(),
+                "entity": { "bsonType": "object" }, "ts": date(), "opened_at": date(),
+                "state": { "enum": ["waiting", "open", "closed", "silenced", "dead"] },
+                "status": { "enum": ["open", "closed"] }, "severity": text(),
+                "delivered": { "bsonType": ["object", "null"] }, "count": count(), "tries": count(),
+                "failing_since": { "bsonType": ["date", "null"] }, "at": date(),
+                "reason": { "bsonType": ["string", "null"] }, "silence": { "bsonType": ["string", "null"] },
+            },
+        ),
+        indexes: records_by_state(alerts_days),
+    });
+    all.push(Collection {
         name: STATE.to_owned(),
         options: doc! {},
         validator: schema(&["_id"], doc! { "_id": text() }),
@@ -218,6 +235,15 @@ pub fn collections(retention: &Retention) -> Vec<Collection> {
 fn newest_alerts_first(retention_days: Option<NonZeroU32>) -> Vec<Index> {
     let keys = doc! { "ts": 1, "_id": 1 };
     let mut indexes = vec![Index { name: "ts_1__id_1".to_owned(), keys, expire_after_s: None }];
+    indexes.push(Index::on("incident", None));
+    indexes.extend(Index::only_for_retention("ts", retention_days));
+    indexes
+}
+
+/// What is not settled, and dead letters in order. A record goes with the alerts that it is about.
+fn records_by_state(retention_days: Option<NonZeroU32>) -> Vec<Index> {
+    let keys = doc! { "state": 1, "ts": 1 };
+    let mut indexes = vec![Index { name: "state_1_ts_1".to_owned(), keys, expire_after_s: None }];
     indexes.extend(Index::only_for_retention("ts", retention_days));
     indexes
 }

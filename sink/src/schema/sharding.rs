@@ -114,7 +114,8 @@ impl Wanted<'_> {
         format!("{}.{collection}", self.database)
     }
 
-    /// The sharded collections: all but `pipeline_state`, which is a few documents that every job writes.
+    /// The sharded collections: all but `pipeline_state`, a few documents that every job writes, and
+    /// `access_deliveries`, which grows with incidents and not with lines.
     pub fn collections(&self) -> impl Iterator<Item = &str> {
         self.events.all.iter().map(String::as_str).chain(BESIDE_EVENTS)
     }

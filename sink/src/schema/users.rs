@@ -13,7 +13,7 @@ use super::plan::{Change, Step};
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Create collections and indexes, and write; not remove, drop or change.
+    /// Create collections and indexes, write, and watch; not remove, drop or change.
     Write,
     /// Read, and watch.
     Read,
@@ -43,6 +43,8 @@ impl Access {
                 "collStats",
                 "createCollection",
                 "createIndex",
+                // Delivery is told of alerts that change.
+                "changeStream",
             ],
             // `dbStats` is what Grafana asks when it tests its data source.
             Self::Read => &["find", "listCollections", "listIndexes", "collStats", "dbStats", "changeStream"],

@@ -58,10 +58,11 @@ fn shown(steps: &[Step]) -> String {
 }
 
 #[test]
-fn all_collections_but_the_state_are_sharded() {
+fn all_collections_but_state_and_deliveries_are_sharded() {
     let collections = super::super::definition::collections(&super::super::Retention::default());
     let names: Vec<&str> = collections.iter().map(|collection| collection.name.as_str()).collect();
-    assert_eq!(names, [&BESIDE_EVENTS[..], &[super::super::STATE]].concat());
+    let unsharded = [super::super::DELIVERIES, super::super::STATE];
+    assert_eq!(names, [&BESIDE_EVENTS[..], &unsharded].concat());
 }
 
 #[test]

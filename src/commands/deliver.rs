@@ -1,0 +1,32 @@
+//! `deliver`: tells receivers of alerts, and nothing else; for pipelines that run as connectors.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use delivery::Delivery;
+use runtime::lease::Holder;
+use sink::connector::asked_to_stop;
+use sink::schema;
+
+use crate::args::DeliverArgs;
+use crate::plan::Deliver;
+
+/// Runs the command until it is asked to stop.
+pub(super) async fn run(args: DeliverArgs) -> Result<ExitCode> {
+    let plan = Deliver::new(args.store)?;
+    let reached = crate::mongodb::reach(&plan.store).await?;
+    let delivering = async {
+        schema::ensure(&reached.database, Some(&plan.store.retention)).await?;
+        let delivery = Delivery::new(reached.database.clone(), plan.receivers.clone())?;
+        let names: Vec<&str> = plan.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+        tracing::info!(receivers = names.join(", "), mongodb = reached.description, "delivering alerts");
+        let holder = Holder::this_process();
+        tokio::select! {
+            done = delivery.run(&holder) => done,
+            () = asked_to_stop() => Ok(()),
+        }
+    };
+    let done = delivering.await;
+    reached.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
