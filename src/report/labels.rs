@@ -28,7 +28,7 @@ pub(crate) struct Labels {
     pub share: &'static str,
     pub country: &'static str,
     pub city: &'static str,
-    /// Severity, kind, first minute, last minute, minutes, highest count, limit or what was expected, status.
+    /// Severity, kind, first minute, last minute, minutes, highest count, limit or expectation, status.
     pub alert_columns: [&'static str; 8],
 }
 
@@ -65,7 +65,7 @@ const EN: Labels = Labels {
     share: "share",
     country: "country",
     city: "city",
-    alert_columns: ["severity", "kind", "from", "to", "minutes", "peak", "limit or expected", "status"],
+    alert_columns: ["severity", "kind", "from", "to", "minutes", "peak", "against", "status"],
 };
 
 const PT: Labels = Labels {
@@ -92,5 +92,5 @@ const PT: Labels = Labels {
     share: "parcela",
     country: "país",
     city: "cidade",
-    alert_columns: ["gravidade", "tipo", "de", "até", "minutos", "pico", "limite ou esperado", "situação"],
+    alert_columns: ["gravidade", "tipo", "de", "até", "minutos", "pico", "contra", "situação"],
 };

@@ -176,8 +176,8 @@ fn no_data_in_portuguese_but_an_alert() {
             Alertas
               1 alerta em 1 incidente.
 
-              gravidade  tipo    de                    até    minutos  máximo  limite  situação
-              aviso      limite  qua 19/02/2025 21:20  21:20        1       0  40.000  aberto
+              gravidade  tipo    de                    até    minutos  pico  contra  situação
+              aviso      limite  qua 19/02/2025 21:20  21:20        1     0  40.000  aberto
         "#]],
     );
 }
