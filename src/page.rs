@@ -44,8 +44,8 @@ pub struct Shown {
 /// Parts of the page as HTML, by the id of their place.
 pub type Parts = BTreeMap<&'static str, String>;
 
-/// The places of the parts that change from second to second, and of the answers.
-const MOVING: [&str; 2] = ["now", "hour"];
+/// The places above the choice of a period, and of the answers below it.
+const ABOVE: [&str; 2] = ["now", "hour"];
 const ANSWERS: [&str; 6] = ["totals", "timeline", "peaks", "devices", "contents", "alerts"];
 
 /// The page over a database: what everybody sees is looked up once, however many look.
@@ -123,7 +123,7 @@ impl Page {
     async fn look(&self) -> Result<Parts> {
         let (now, hour) = now::parts(&self.database, self.shown, Utc::now()).await?;
         let pipeline = pipeline::part(&self.database, self.shown, Utc::now()).await?;
-        Ok(Parts::from([(MOVING[0], now), (MOVING[1], hour), ("pipeline", pipeline)]))
+        Ok(Parts::from([("now", now), ("hour", hour), ("pipeline", pipeline)]))
     }
 
     async fn answer(&self, period: Period) -> Result<Parts> {
@@ -157,7 +157,7 @@ impl Page {
         let body = html! {
             main {
                 h1 { "streampulse" }
-                (places(&MOVING))
+                (places(&ABOVE))
                 nav aria-label=(texts.period) {
                     @for (offered, _) in &self.periods {
                         @let is_shown = *offered == period;

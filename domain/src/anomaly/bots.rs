@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::anomaly::bytes::{Reader, Writer};
+use super::bytes::{Reader, Writer};
+use super::series::move_mean;
 
 /// Most users whose own level is known; the one seen longest ago makes room.
 pub const KNOWN_USERS_MAX: usize = 256;
@@ -125,16 +126,14 @@ impl Bots {
                 told.push((user, n, limit));
             }
             if rate <= limit {
-                let weight = (1.0 / OWN_SPAN).max(1.0 / (f64::from(known.minutes) + 1.0));
-                known.level += weight * (rate - known.level);
+                move_mean(&mut known.level, rate, OWN_SPAN, known.minutes);
                 known.minutes = known.minutes.saturating_add(1);
             }
             any |= rate > limit;
             greatest = greatest.max(if is_new { rate } else { 0.0 });
         }
         if !any || !warm {
-            let weight = (1.0 / TYPICAL_SPAN).max(1.0 / (f64::from(self.minutes) + 1.0));
-            self.typical += weight * (greatest - self.typical);
+            move_mean(&mut self.typical, greatest, TYPICAL_SPAN, self.minutes);
         }
         (!told.is_empty()).then_some(BotAlert::Users(told))
     }
@@ -171,12 +170,11 @@ impl Bots {
         let is_high = self.minutes >= WARM_UP_MINUTES && surplus > least && is_more;
         let alert = self.follow_group(is_high, surplus > 2.0 * least, per_user);
         if !is_high && self.group_minutes == 0 {
-            let weight = (1.0 / PER_USER_SPAN).max(1.0 / (f64::from(self.minutes) + 1.0));
-            self.per_user += weight * (per_user - self.per_user);
+            move_mean(&mut self.per_user, per_user, PER_USER_SPAN, self.minutes);
             let most = if self.minutes < WARM_UP_MINUTES { f64::MAX } else { OUTLIER * self.variance };
             let square = surplus * surplus / accesses;
             if self.minutes > 0 {
-                self.variance += weight * (square.min(most) - self.variance);
+                move_mean(&mut self.variance, square.min(most), PER_USER_SPAN, self.minutes);
             }
         }
         alert

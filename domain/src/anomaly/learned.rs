@@ -11,6 +11,7 @@ use super::bots::{BotAlert, Bots, UserMinute};
 use super::incident::{Change, Incident, Kind, REOPEN_MINUTES};
 use super::open::Counts;
 use super::platform::{self, Platform, Slice};
+use super::watch::evidence::variance;
 use crate::MINUTE_MS;
 use crate::anomaly::bytes::{Reader, Writer};
 
@@ -22,8 +23,6 @@ const CRITICAL_MINUTES: u32 = 30;
 const CRITICAL_FACTOR: f64 = 4.0;
 /// Minutes without an abnormal rate that end an attack of single users.
 const QUIET_MINUTES: u32 = 5;
-/// Variance of a rate that is always allowed for, as a share of its square: a standard deviation of 7 %.
-const RATE_VARIANCE: f64 = 0.005;
 /// Most users of one attack.
 const ATTACK_USERS_MAX: usize = super::bots::KNOWN_USERS_MAX;
 /// Most users that an attack names; all are counted.
@@ -302,8 +301,7 @@ impl Told {
             (false, false) => "less",
         };
         let id = alert::id(group, &slice.key(), opened_ms);
-        let deviations = (peak - peak_expected).abs()
-            / (peak_expected + RATE_VARIANCE * peak_expected * peak_expected + 1.0).sqrt();
+        let deviations = (peak - peak_expected).abs() / variance(peak_expected).sqrt();
         Alert {
             incident: id.clone(),
             id,
@@ -381,16 +379,12 @@ impl Attack {
             score: f64::from(self.peak()) / limit.max(1.0),
             opened_at_ms: self.opened_at_ms,
             closed_at_ms,
-            extent: Some(self.extent(ts_ms)),
+            extent: Some(extent(self.began_ms, self.peak_ms, ts_ms)),
             text: format!(
                 "{subject} more than {limit:.0} accesses a minute, which nobody usual does: {}; since {since}",
                 names.join(", ")
             ),
         }
-    }
-
-    fn extent(&self, ts_ms: i64) -> Extent {
-        extent(self.began_ms, self.peak_ms, ts_ms)
     }
 
     fn encode(&self, out: &mut Writer) {

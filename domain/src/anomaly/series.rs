@@ -320,7 +320,8 @@ fn phases(ts_ms: i64) -> (Phase, Phase) {
     (Phase::of(ts_ms, DAY_MS, DAY_BINS), Phase::of(ts_ms, 7 * DAY_MS, WEEK_BINS))
 }
 
-fn move_mean(mean: &mut f64, value: f64, span: f64, points_before: u32) {
+/// Moves a mean over the last `span` points, or over all where there were fewer.
+pub(super) fn move_mean(mean: &mut f64, value: f64, span: f64, points_before: u32) {
     *mean += (1.0 / span).max(1.0 / (f64::from(points_before) + 1.0)) * (value - *mean);
 }
 

@@ -1,7 +1,7 @@
 //! The alerts of one count a minute. A minute is unusual only if it is far from both what the last half hour
 //! and what the hour of the week would have it, and only as far as its own history has shown to be rare.
 
-mod evidence;
+pub(super) mod evidence;
 
 use evidence::{Dispersion, Sum, evidence};
 

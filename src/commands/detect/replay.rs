@@ -64,44 +64,36 @@ async fn replay(
     let rollups = database.collection::<Document>(Level::Minute.rollups());
     let mut rollups = rollups.find(filter).sort(doc! { "ts": 1 }).await.context("cannot read the rollups")?;
     let mut replay = Replay::new(settings)?;
-    let mut minute = (0, Cells::default());
+    let mut minute = (0, Delta::default());
     while let Some(rollup) = rollups.try_next().await.context("cannot read the rollups")? {
         let ts_ms = rollup.get_datetime("ts").context("a rollup without a time")?.timestamp_millis();
         let ts = u32::try_from(ts_ms.div_euclid(MINUTE_MS)).context("a rollup before 1970")?;
         if ts != minute.0 {
-            let (ts, cells) = std::mem::replace(&mut minute, (ts, Cells::default()));
-            replay.minute(ts, cells)?;
+            let (ts, delta) = std::mem::replace(&mut minute, (ts, Delta::default()));
+            replay.minute(ts, delta)?;
         }
-        minute.1.add(ts, &rollup)?;
+        add(&mut minute.1, ts, &rollup)?;
     }
     replay.minute(minute.0, minute.1)?;
     replay.end()
 }
 
-/// The cells of a minute.
-#[derive(Default)]
-struct Cells {
-    delta: Delta,
-}
-
-impl Cells {
-    fn add(&mut self, minute: u32, rollup: &Document) -> Result<()> {
-        let Self { delta } = self;
-        let country = rollup.get_str("country").context("a rollup without a country")?;
-        let country = country.as_bytes().try_into().context("a country is two letters")?;
-        let city = rollup.get_str("city").context("a rollup without a city")?.to_owned();
-        let mut counts = Vec::new();
-        for (device, contents) in rollup.get_document("x").context("a rollup without counts")? {
-            let device = index(&mut delta.devices, device)?;
-            for (content_type, n) in contents.as_document().context("counts are by content type")? {
-                let content_type = index(&mut delta.content_types, content_type)?;
-                let n = n.as_i64().or(n.as_i32().map(i64::from)).context("a count is a whole number")?;
-                counts.push((device, content_type, u32::try_from(n).context("a count out of range")?));
-            }
+/// Adds a rollup to the counts of its minute.
+fn add(delta: &mut Delta, minute: u32, rollup: &Document) -> Result<()> {
+    let country = rollup.get_str("country").context("a rollup without a country")?;
+    let country = country.as_bytes().try_into().context("a country is two letters")?;
+    let city = rollup.get_str("city").context("a rollup without a city")?.to_owned();
+    let mut counts = Vec::new();
+    for (device, contents) in rollup.get_document("x").context("a rollup without counts")? {
+        let device = index(&mut delta.devices, device)?;
+        for (content_type, n) in contents.as_document().context("counts are by content type")? {
+            let content_type = index(&mut delta.content_types, content_type)?;
+            let n = n.as_i64().or(n.as_i32().map(i64::from)).context("a count is a whole number")?;
+            counts.push((device, content_type, u32::try_from(n).context("a count out of range")?));
         }
-        delta.cells.push(Cell { minute, zone: 0, country, city, counts });
-        Ok(())
     }
+    delta.cells.push(Cell { minute, zone: 0, country, city, counts });
+    Ok(())
 }
 
 fn index(names: &mut Vec<String>, name: &str) -> Result<u8> {
@@ -131,8 +123,7 @@ impl Replay {
         Ok(Self { detector, next_line: 0, next_frame: 0, alerts: BTreeMap::new(), minutes: 0, end_ms: 0 })
     }
 
-    fn minute(&mut self, minute: u32, cells: Cells) -> Result<()> {
-        let mut delta = cells.delta;
+    fn minute(&mut self, minute: u32, mut delta: Delta) -> Result<()> {
         if delta.cells.is_empty() {
             return Ok(());
         }

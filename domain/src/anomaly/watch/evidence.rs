@@ -5,6 +5,12 @@ use crate::anomaly::bytes::{Reader, Writer};
 
 /// Variance of the rate that is always allowed for, as a share of its square: a standard deviation of 7 %.
 const RATE_VARIANCE: f64 = 0.005;
+
+/// The variance of a count where so much is expected, as long as nothing more is learned.
+pub(in crate::anomaly) fn variance(expected: f64) -> f64 {
+    expected + RATE_VARIANCE * expected * expected + 1.0
+}
+
 /// `ln(P(count | factor * expected) / P(count | expected))`, in nats.
 pub(super) fn evidence(count: f64, expected: f64, factor: f64) -> f64 {
     let shape = 1.0 / RATE_VARIANCE;
@@ -78,8 +84,7 @@ impl Dispersion {
     /// Learns a full block.
     pub fn learn(&mut self, (counted, expected): (f64, f64)) {
         let off = counted - expected;
-        let variance = expected + RATE_VARIANCE * expected * expected + 1.0;
-        let seen = (off * off / variance).min(OUTLIER * self.value());
+        let seen = (off * off / variance(expected)).min(OUTLIER * self.value());
         let weight = (1.0 / SPAN_BLOCKS).max(1.0 / (f64::from(self.blocks) + PRIOR_BLOCKS));
         self.value += weight * (seen - self.value);
         self.blocks = (self.blocks + 1).min(SPAN_BLOCKS as u32);
