@@ -195,3 +195,54 @@ pub(super) fn sums(delta: &Delta) -> BTreeMap<u32, BTreeMap<Slice, u64>> {
     }
     sums
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const M: u32 = 29_661_120;
+
+    fn add(open: &mut Open, minute: u32, n: u64, batch_minute: u32) {
+        let sums = BTreeMap::from([(minute, BTreeMap::from([(Slice::Total, n)]))]);
+        open.add(&sums, &Delta::default(), Some(i64::from(batch_minute) * MINUTE_MS));
+    }
+
+    /// The minutes that are judged up to the end of `last`, with their accesses.
+    fn taken(open: &mut Open, last: u32) -> Vec<(u32, u64)> {
+        let end_ms = (i64::from(last) + 1) * MINUTE_MS;
+        std::iter::from_fn(|| open.take(end_ms))
+            .map(|(minute, counts)| (minute - M, counts.accesses()))
+            .collect()
+    }
+
+    #[test]
+    fn minutes_are_judged_in_order_and_without_gaps() {
+        let mut open = Open::default();
+        [(M + 3, 7), (M, 5)].into_iter().for_each(|(minute, n)| add(&mut open, minute, n, M + 3));
+        assert_eq!(taken(&mut open, M + 1), [(0, 5), (1, 0)]);
+        add(&mut open, M + 1, 9, M + 3);
+        assert_eq!(taken(&mut open, M + 4), [(2, 0), (3, 7), (4, 0)], "a judged minute is not judged again");
+        let far = M + 5 + GAP_MINUTES_MAX + 1;
+        add(&mut open, far, 2, far);
+        assert_eq!(taken(&mut open, far), [(far - M, 2)], "a log that was off");
+    }
+
+    #[test]
+    fn a_log_begins_where_there_is_traffic() {
+        let mut open = Open::default();
+        let traffic = [(M, 1), (M + 60, 100), (M + 61, 90)];
+        traffic.into_iter().for_each(|(minute, n)| add(&mut open, minute, n, M + 60));
+        assert_eq!(taken(&mut open, M + 61), [(60, 100), (61, 90)]);
+    }
+
+    #[test]
+    fn open_minutes_are_bounded_and_a_wrong_clock_is_not_watched() {
+        let mut open = Open::default();
+        let max = u32::try_from(OPEN_MINUTES_MAX).expect("a day");
+        (0..max).for_each(|minute| add(&mut open, M + minute, 1, M + minute));
+        add(&mut open, M + max + 1, 1, M);
+        assert!(open.by_minute.len() == OPEN_MINUTES_MAX && !open.is_full(), "too far ahead of its batch");
+        add(&mut open, M + max, 1, M + max);
+        assert!(open.is_full());
+    }
+}

@@ -107,7 +107,7 @@ impl Platform {
                 }
             }
         }
-        let alerts = self.explain(&mut changes, &deviations);
+        let alerts = self.explain(changes, &deviations);
         Judged { alerts, deviations }
     }
 
@@ -118,7 +118,7 @@ impl Platform {
 
     fn explain(
         &mut self,
-        changes: &mut Vec<(Slice, Incident, Change)>,
+        mut changes: Vec<(Slice, Incident, Change)>,
         deviations: &BTreeMap<Slice, f64>,
     ) -> Vec<Alert> {
         // The country that carries the total's deviation alone comes first, then the total.
@@ -130,7 +130,7 @@ impl Platform {
         let mut untold: BTreeSet<Slice> =
             changes.iter().filter(|(_, _, change)| opens(*change)).map(|(slice, ..)| slice.clone()).collect();
         let mut alerts = Vec::with_capacity(changes.len());
-        for (slice, incident, change) in changes.drain(..) {
+        for (slice, incident, change) in changes {
             if opens(change) {
                 let explained_by = self.explanation(&slice, &incident, &untold);
                 untold.remove(&slice);
@@ -329,6 +329,21 @@ mod tests {
         assert_eq!(alerts[0], (country.clone(), None));
         assert!(alerts.len() > 1);
         assert!(alerts[1..].iter().all(|(_, explained_by)| *explained_by == Some(country.clone())));
+    }
+
+    #[test]
+    fn a_small_incident_that_is_open_hides_no_large_one() {
+        let mut platform = platform();
+        let mut minute = |n: i64, tablets: u64, br: u64| {
+            let mut counts = counts(br, 55);
+            counts.insert(Slice::Device("tv".to_owned()), tablets);
+            let ts_ms = (2 * DAY_MINUTES + n) * 60_000;
+            let alerts = platform.minute(ts_ms, &counts, FALSE_ALERTS_PER_WEEK).alerts;
+            alerts.into_iter().map(|alert| (alert.slice, alert.explained_by)).collect::<Vec<_>>()
+        };
+        let tv = Slice::Device("tv".to_owned());
+        assert_eq!(minute(0, 300, 105), [(tv, None)]);
+        assert_eq!(minute(1, 300, 1_500)[0], (Slice::Country(*b"BR"), None));
     }
 
     #[test]

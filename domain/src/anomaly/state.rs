@@ -206,3 +206,22 @@ fn take_source(bytes: &mut Reader) -> Option<Source> {
 fn small(word: u64) -> Option<u32> {
     u32::try_from(word).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_at_rest_counts_until_it_is_idle() {
+        let source = |partition| Source::new(0, partition).expect("in range");
+        let mut state = State::default();
+        for (partition, event_time_ms) in [(0, 9_000), (1, 5_000)] {
+            let drained = partition == 1;
+            let event_time_ms = Some(event_time_ms);
+            state.partitions.0.insert(source(partition), Partition { event_time_ms, drained });
+            state.rests.insert(source(partition), (7, 100));
+        }
+        assert_eq!(state.settled_ms(100 + CLOSE_AFTER_MS - 1), Some(5_000));
+        assert_eq!(state.settled_ms(100 + CLOSE_AFTER_MS), Some(9_000));
+    }
+}

@@ -247,6 +247,7 @@ fn open_minutes_are_bounded_whatever_the_clocks_say() {
     log.run(&mut detector, first);
     detector.state.encode(&mut bytes);
     assert!(bytes.len() < 8 << 20, "{} bytes of state", bytes.len());
+    assert!(!detector.state.open.is_full(), "what is too much is judged at once");
 }
 
 #[test]
