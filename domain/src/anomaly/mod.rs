@@ -172,7 +172,7 @@ impl Detector {
     }
 
     fn take_tick(&mut self, tick: &Tick, changes: &mut Altered) -> bool {
-        let State { partitions, minutes, slices, rests, drained_since_ms, .. } = &mut self.state;
+        let State { partitions, minutes, slices, rests, .. } = &mut self.state;
         for position in &tick.positions {
             partitions.entry(position.source).or_default().drained =
                 position.next_offset == position.end_offset;
@@ -183,8 +183,10 @@ impl Detector {
         }
         let watermark_ms = partitions.watermark_ms().unwrap_or(i64::MIN).max(minutes.watermark_ms);
         let all_drained = partitions.0.values().all(|partition| partition.drained);
-        *drained_since_ms = all_drained.then(|| drained_since_ms.unwrap_or(tick.wall_ms));
-        let silent_since_ms = drained_since_ms.filter(|since_ms| tick.wall_ms - since_ms >= CLOSE_AFTER_MS);
+        // Lines that are read as they come leave every partition drained at every tick.
+        let at_rest_since_ms = rests.values().map(|(_, since_ms)| *since_ms).max();
+        let silent_since_ms =
+            at_rest_since_ms.filter(|since_ms| all_drained && tick.wall_ms - since_ms >= CLOSE_AFTER_MS);
         let all = silent_since_ms.is_some() || tick.end_of_input;
         let mut closed = minutes.close(watermark_ms, all, tick.wall_ms, &mut changes.platform);
         for (slice, minutes) in slices {

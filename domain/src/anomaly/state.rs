@@ -28,8 +28,6 @@ pub(super) struct State {
     pub learned: Learned,
     /// How far each partition was at the last tick, and the wall time of the tick that found it there first.
     pub rests: BTreeMap<Source, (u64, i64)>,
-    /// Wall time of the first of the last ticks that found every partition drained.
-    pub drained_since_ms: Option<i64>,
     /// Wall time of the tick at which the state was last handed out.
     pub handed_out_ms: i64,
 }
@@ -84,7 +82,6 @@ impl State {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut out = Writer(out);
         out.u64(VERSION);
-        out.option(self.drained_since_ms);
         out.i64(self.handed_out_ms);
         out.i64(self.minutes.watermark_ms);
         out.u64(self.positions.0.len() as u64);
@@ -135,8 +132,11 @@ impl State {
     }
 
     fn decode_from(bytes: &mut Reader, version: u64) -> Option<Self> {
-        let mut state = Self { drained_since_ms: bytes.option()?, ..Self::default() };
-        state.handed_out_ms = bytes.i64()?;
+        if version == LIMIT_ONLY {
+            // Since when everything was drained, which is now told of each partition.
+            bytes.option()?;
+        }
+        let mut state = Self { handed_out_ms: bytes.i64()?, ..Self::default() };
         let watermark_ms = bytes.i64()?;
         for _ in 0..bytes.u64()? {
             let source = take_source(bytes)?;

@@ -133,6 +133,17 @@ fn silence_and_the_end_of_input_close_everything() {
 }
 
 #[test]
+fn lines_that_are_read_as_they_come_are_no_silence() {
+    let mut log = Log::new(10);
+    log.count(0, M, 11);
+    for second in 1..=2 * CLOSE_AFTER_MS / 1_000 {
+        assert_eq!(log.count(0, M, 1), [format!("+0 12:05Z {} open", 11 + second)]);
+        assert_eq!(alerts(&log.tick(second * 1_000, &[], false)), [""; 0], "second {second}");
+    }
+    assert_eq!(alerts(&log.tick(3 * CLOSE_AFTER_MS, &[], false)), ["+0 12:05Z 131 closed"]);
+}
+
+#[test]
 fn late_lines_are_judged_for_180_minutes() {
     let mut log = Log::new(10);
     let judged_minutes = (JUDGED_MS / MINUTE_MS) as u32;
