@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::report::Lang;
 
-pub use alerts::{AlertsArgs, AlertsCommand, DeliverArgs, SilenceArgs, SilencesArgs, UnsilenceArgs};
+pub use alerts::{
+    AlertsArgs, AlertsCommand, DeliverArgs, RetryArgs, SilenceArgs, SilencesArgs, UnsilenceArgs,
+};
 
 /// Real-time analysis of a streaming platform's access logs: Fluvio SmartModules in, MongoDB out.
 #[derive(Debug, Parser)]
@@ -78,7 +80,7 @@ elsewhere.";
 const DETECT_HELP: &str = "\
 Runs the detector of the SmartModule access-anomaly over stored rollups, with the settings of the pipeline
 file or of the flags, and prints the alerts as they would have ended. Nothing is stored. Rollups do not name
-users, so bots are not among them.
+users, so of bots only groups are among them.
 
 --csv reads lines `timestamp,value` (RFC 3339, `2026-11-22 10:00:00` in UTC, or epoch seconds) in order of
 time and prints each with its score: 0, or how unusual an alarm is, in decades.

@@ -363,6 +363,16 @@ async fn what_is_given_up_is_a_dead_letter_and_a_receiver_is_waited_for() {
     assert!(asked.elapsed() >= Duration::from_millis(2_500), "sooner than asked for");
     assert_eq!(events(&taken), [("away", "closed")]);
     case.until_record("away", "closed").await;
+    assert!(case.run("status", 1).ends_with("no receiver has taken: 2 (`streampulse alerts --dead`)\n"));
+
+    let revived = case.run("alerts retry --receiver ops", 0);
+    assert_eq!(revived, "2 dead letters are tried again by the process that delivers.\n");
+    let taken = case.until("tried again", |taken| taken.len() == 3).await;
+    let mut again = events(&taken[1..]);
+    again.sort_unstable();
+    assert_eq!(again, [("away too", "opened"), ("refused", "opened")]);
+    case.until_record("refused", "open").await;
+    assert_eq!(case.run("alerts retry", 0), "No dead letters.\n");
     running.interrupt();
     assert!(case.log().contains("given up"), "{}", case.log());
 }

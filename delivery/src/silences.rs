@@ -1,10 +1,11 @@
-//! Silences: for a time, incidents that match are not told. All of them lie in one document of
-//! `pipeline_state`, which bounds their number; one that is over goes when the next is added.
+//! What people have ordered: silences, so that for a time incidents that match are not told, and that dead
+//! letters are tried again. All of it lies in one document of `pipeline_state`, which bounds the number of
+//! silences; one that is over goes when the next is added.
 
 use anyhow::{Context, Result, ensure};
 use mongodb::Database;
 use mongodb::bson::{DateTime, Document, doc};
-use sink::schema::STATE;
+use sink::schema::{DELIVERIES, STATE};
 
 use crate::incident::Incident;
 
@@ -16,6 +17,17 @@ pub const SILENCE_MS_MAX: i64 = 90 * 24 * 60 * 60 * 1_000;
 const TEXT_CHARS_MAX: usize = 500;
 /// The document that they lie in.
 const KEY: &str = "silences";
+/// How often dead letters were to be tried again.
+const RETRIES: &str = "retries";
+
+/// What people have ordered.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    /// The silences in force, the one that ends first in front.
+    pub silences: Vec<Silence>,
+    /// Grows when dead letters are to be tried again.
+    pub retries: i64,
+}
 
 /// Which incidents are not told, until when and why. What is not named matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,13 +127,34 @@ impl Silence {
 /// # Errors
 /// As the driver's.
 pub async fn in_force(database: &Database, now_ms: i64) -> Result<Vec<Silence>, mongodb::error::Error> {
+    orders(database, now_ms).await.map(|orders| orders.silences)
+}
+
+pub(crate) async fn orders(database: &Database, now_ms: i64) -> Result<Orders, mongodb::error::Error> {
     let found = database.collection::<Document>(STATE).find_one(doc! { "_id": KEY }).await?;
     let found = found.unwrap_or_default();
     let all = found.get_array(KEY).into_iter().flatten().filter_map(|silence| silence.as_document());
     let mut all: Vec<Silence> =
         all.filter_map(Silence::from_document).filter(|silence| silence.until_ms > now_ms).collect();
     all.sort_by(|a, b| (a.until_ms, &a.id).cmp(&(b.until_ms, &b.id)));
-    Ok(all)
+    Ok(Orders { silences: all, retries: found.get_i64(RETRIES).unwrap_or(0) })
+}
+
+/// Lets dead letters, of one receiver or of all, be tried again; gives how many.
+///
+/// # Errors
+/// As the driver's.
+pub async fn retry(database: &Database, receiver: Option<&str>) -> Result<u64, mongodb::error::Error> {
+    let mut dead = doc! { "state": "dead" };
+    dead.extend(receiver.map(|receiver| ("receiver".to_owned(), receiver.into())));
+    let fresh = doc! { "state": "waiting", "tries": 0_i64, "failing_since": null, "at": DateTime::now() };
+    let revived =
+        database.collection::<Document>(DELIVERIES).update_many(dead, doc! { "$set": fresh }).await?;
+    if revived.modified_count > 0 {
+        let order = doc! { "$inc": { RETRIES: 1_i64 }, "$setOnInsert": { KEY: [] } };
+        database.collection::<Document>(STATE).update_one(doc! { "_id": KEY }, order).upsert(true).await?;
+    }
+    Ok(revived.modified_count)
 }
 
 /// Adds one; those that are over make room.

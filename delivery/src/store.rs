@@ -14,7 +14,7 @@ use sink::schema::{ALERTS, DELIVERIES, STATE};
 
 use crate::incident::{Incident, group};
 use crate::record::Record;
-use crate::silences::{self, Silence};
+use crate::silences::{self, Orders};
 
 /// Most alerts that are looked through at a time for incidents.
 const SCAN_ALERTS_MAX: i64 = 2_000;
@@ -86,9 +86,9 @@ impl Store {
         patient("write down what was delivered", put).await.map(drop)
     }
 
-    /// The silences in force.
-    pub async fn silences(&self, now_ms: i64) -> Result<Vec<Silence>> {
-        patient("read the silences", || silences::in_force(&self.database, now_ms)).await
+    /// What people have ordered.
+    pub async fn orders(&self, now_ms: i64) -> Result<Orders> {
+        patient("read the silences", || silences::orders(&self.database, now_ms)).await
     }
 
     async fn all(&self, collection: &str, filter: Document, options: FindOptions) -> Result<Vec<Document>> {

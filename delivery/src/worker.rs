@@ -18,7 +18,7 @@ use crate::pace::Pace;
 use crate::record::{Record, Stage};
 use crate::send::{Outcome, send};
 use crate::settings::{Format, Receiver};
-use crate::silences::Silence;
+use crate::silences::{Orders, Silence};
 use crate::store::Store;
 
 /// How often to look.
@@ -51,7 +51,7 @@ pub struct Worker {
     pace: Pace,
     /// Incidents that something can become due for without a change.
     live: BTreeMap<String, Live>,
-    silences: Vec<Silence>,
+    orders: Orders,
     /// How far looking at everything has come.
     scanned_to: Option<String>,
     refreshed_ms: i64,
@@ -81,7 +81,7 @@ impl Worker {
             asker,
             pace,
             live,
-            silences: Vec::new(),
+            orders: Orders::default(),
             scanned_to: None,
             refreshed_ms: 0,
         })
@@ -122,7 +122,11 @@ impl Worker {
 
     /// Looks at some of what has changed; says whether there is more.
     async fn look(&mut self) -> Result<bool> {
-        self.silences = self.store.silences(now_ms()).await?;
+        let orders = self.store.orders(now_ms()).await?;
+        if orders.retries != self.orders.retries {
+            self.inbox.everything();
+        }
+        self.orders = orders;
         let mut ids = BTreeSet::new();
         if self.inbox.take_everything() {
             self.scanned_to = Some(String::new());
@@ -186,7 +190,7 @@ impl Worker {
     }
 
     fn silence_of(&self, incident: &Incident) -> Option<&Silence> {
-        self.silences.iter().find(|silence| silence.keeps_back(incident, now_ms()))
+        self.orders.silences.iter().find(|silence| silence.keeps_back(incident, now_ms()))
     }
 
     /// Does one thing that is due, if there is any and the receiver may be told; says whether there was.

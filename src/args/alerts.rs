@@ -8,6 +8,7 @@ pub(super) const ALERTS_HELP: &str = "\
 Examples:
   streampulse alerts --follow                                            alerts as they open and close
   streampulse alerts --dead                                              what no receiver has taken
+  streampulse alerts retry --receiver ops                                try that again
   streampulse alerts silence --for 2h --country BR --reason \"moving\"    do not tell of them for a while";
 
 pub(super) const DELIVER_HELP: &str = "\
@@ -43,6 +44,8 @@ pub enum AlertsCommand {
     Silences(SilencesArgs),
     /// End a silence
     Unsilence(UnsilenceArgs),
+    /// Let what was given up be tried again
+    Retry(RetryArgs),
 }
 
 /// `alerts silence`.
@@ -88,6 +91,16 @@ pub struct UnsilenceArgs {
     /// The id that `alerts silences` shows
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+/// `alerts retry`.
+#[derive(Args, Debug)]
+pub struct RetryArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Only what this receiver did not take
+    #[arg(long, value_name = "NAME")]
+    pub receiver: Option<String>,
 }
 
 /// `deliver`.

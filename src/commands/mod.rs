@@ -49,6 +49,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
             Some(AlertsCommand::Silence(args)) => silences::silence(args).await,
             Some(AlertsCommand::Silences(args)) => silences::list(args).await,
             Some(AlertsCommand::Unsilence(args)) => silences::unsilence(args).await,
+            Some(AlertsCommand::Retry(args)) => silences::retry(args).await,
         },
         Command::Deliver(args) => deliver::run(args).await,
         Command::Status(args) => status::run(args).await,

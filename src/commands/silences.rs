@@ -1,4 +1,5 @@
-//! `alerts silence`, `silences` and `unsilence`: which alerts are not told for a while.
+//! `alerts silence`, `silences` and `unsilence`: which alerts are not told for a while; `alerts retry`: which
+//! are told once more.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use delivery::silences::{self, Matching, SILENCE_MS_MAX, Silence};
 use serde_json::{Map, Value};
 
-use crate::args::{Format, SilenceArgs, SilencesArgs, UnsilenceArgs};
+use crate::args::{Format, RetryArgs, SilenceArgs, SilencesArgs, UnsilenceArgs};
 use crate::mongodb::{reach, reach_to_read};
 use crate::plan::Store;
 
@@ -55,6 +56,19 @@ pub(super) async fn unsilence(args: UnsilenceArgs) -> Result<ExitCode> {
         bail!("there is no silence {}; `streampulse alerts silences` lists them", args.id);
     }
     println!("{} ended", args.id);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets dead letters be tried again.
+pub(super) async fn retry(args: RetryArgs) -> Result<ExitCode> {
+    let reached = reach(&Store::new(args.store)?).await?;
+    let revived = silences::retry(&reached.database, args.receiver.as_deref()).await;
+    reached.close().await;
+    match revived.context("cannot change the dead letters")? {
+        0 => println!("No dead letters."),
+        1 => println!("1 dead letter is tried again by the process that delivers."),
+        revived => println!("{revived} dead letters are tried again by the process that delivers."),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,7 @@ use runtime::lease::Holder;
 use runtime::{Bounds, Writers};
 use serde::Serialize;
 use sink::heartbeat;
-use sink::schema::STATE;
+use sink::schema::{DELIVERIES, STATE};
 
 use crate::args::{Format, StatusArgs};
 use crate::config::{Config, LOGS, ROLLUPS};
@@ -58,11 +58,14 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode> {
             Some(address) => ends(address, &reached.database).await?,
             None => Ends::new(),
         };
-        read(&reached.database, &ends).await
+        let deliveries = reached.database.collection::<Document>(DELIVERIES);
+        let dead = deliveries.count_documents(doc! { "state": "dead" }).await;
+        let dead = dead.context("cannot count the dead letters")?;
+        anyhow::Ok((read(&reached.database, &ends).await?, dead))
     };
     let processes = processes.await;
     reached.close().await;
-    let processes = processes?;
+    let (processes, dead) = processes?;
     let mut stdout = std::io::stdout().lock();
     match args.format {
         Format::Json => writeln!(stdout, "{}", serde_json::to_string_pretty(&processes)?)?,
@@ -70,6 +73,9 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode> {
             writeln!(stdout, "No pipeline has written to this database.")?
         }
         Format::Text => processes.iter().try_for_each(|process| show(process, &mut stdout))?,
+    }
+    if args.format == Format::Text && dead > 0 {
+        writeln!(stdout, "Alerts that no receiver has taken: {dead} (`streampulse alerts --dead`)")?;
     }
     let running = processes.iter().any(|process| process.running);
     Ok(if running { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_FINDING) })
