@@ -9,7 +9,8 @@ use delivery::settings::Alerts;
 use domain::anomaly::FALSE_ALERTS_PER_WEEK;
 use domain::event_id::PARTITIONS_MAX;
 use domain::params::{
-    AnomalySettings, FilterMapSettings, LATENESS_MS_ALLOWED, LIMIT_PER_MINUTE, WindowSettings,
+    AnomalySettings, FilterMapSettings, JUDGED_LATENESS_MS_ALLOWED, LATENESS_MS_ALLOWED, LIMIT_PER_MINUTE,
+    WindowSettings,
 };
 use domain::vocabulary::Spellings;
 use runtime::{Compression, Storage, TopicSpec, Writers};
@@ -172,6 +173,8 @@ pub struct Anomaly {
     pub limits: BTreeMap<String, u64>,
     /// How many false alerts a week are accepted of what is learned; 0 learns nothing.
     pub false_alerts_per_week: f64,
+    /// How long lines of a minute are waited for before it is judged by what is learned.
+    pub lateness_ms_allowed: u32,
 }
 
 impl Default for MongoDb {
@@ -197,6 +200,7 @@ impl Default for Anomaly {
             limit_per_minute: LIMIT_PER_MINUTE,
             limits: BTreeMap::new(),
             false_alerts_per_week: FALSE_ALERTS_PER_WEEK,
+            lateness_ms_allowed: u32::try_from(JUDGED_LATENESS_MS_ALLOWED).expect("seconds fit"),
         }
     }
 }
@@ -276,10 +280,11 @@ impl Config {
             }
         }
         let lateness = self.window_aggregate.lateness_ms_allowed.to_string();
-        let Anomaly { limit_per_minute, limits, false_alerts_per_week } = &self.anomaly;
+        let Anomaly { limit_per_minute, limits, false_alerts_per_week, lateness_ms_allowed } = &self.anomaly;
         let mut anomaly = BTreeMap::from([
             text("limit_per_minute", limit_per_minute.to_string()),
             text("false_alerts_per_week", false_alerts_per_week.to_string()),
+            text("lateness_ms_allowed", lateness_ms_allowed.to_string()),
         ]);
         if !limits.is_empty() {
             anomaly.extend([text("limits", serde_json::to_string(limits)?)]);

@@ -18,6 +18,11 @@ pub type Params = BTreeMap<String, String>;
 /// How much later than its event time a line may be stored before it counts as late, in milliseconds.
 pub const LATENESS_MS_ALLOWED: i64 = 60_000;
 
+/// How long event time goes on after a minute's end before `access-anomaly` judges it by what it learned, in
+/// milliseconds.
+pub const JUDGED_LATENESS_MS_ALLOWED: i64 = 15_000;
+const JUDGED_LATENESS_MS_MAX: i64 = 3_600_000;
+
 /// Accesses a minute over the whole platform above which a minute alerts, where nothing else is configured.
 pub const LIMIT_PER_MINUTE: u64 = 100_000;
 
@@ -67,6 +72,8 @@ pub struct AnomalySettings {
     pub limits: BTreeMap<Slice, u64>,
     /// How many false alerts a week are accepted of what is learned; 0 learns nothing.
     pub false_alerts_per_week: f64,
+    /// See [`JUDGED_LATENESS_MS_ALLOWED`].
+    pub lateness_ms_allowed: i64,
 }
 
 impl FilterMapSettings {
@@ -108,12 +115,12 @@ impl WindowSettings {
 }
 
 impl AnomalySettings {
-    /// Reads `limit_per_minute`, `limits` and `false_alerts_per_week`.
+    /// Reads `limit_per_minute`, `limits`, `false_alerts_per_week` and `lateness_ms_allowed`.
     ///
     /// # Errors
     /// Says which parameter is unknown or wrong.
     pub fn parse(params: &Params) -> Result<Self, String> {
-        known(params, &["limit_per_minute", "limits", "false_alerts_per_week"])?;
+        known(params, &["limit_per_minute", "limits", "false_alerts_per_week", "lateness_ms_allowed"])?;
         let limit_per_minute = match params.get("limit_per_minute") {
             Some(_) => Some(number(params, "limit_per_minute", 0)?),
             None => None,
@@ -134,7 +141,11 @@ impl AnomalySettings {
             Some(Ok(rate)) if (0.0..=1_000.0).contains(&rate) => rate,
             Some(_) => return Err("false_alerts_per_week must be 0 to 1000".to_owned()),
         };
-        Ok(Self { limit_per_minute, limits, false_alerts_per_week })
+        let lateness_ms_allowed = number(params, "lateness_ms_allowed", JUDGED_LATENESS_MS_ALLOWED)?;
+        if !(0..=JUDGED_LATENESS_MS_MAX).contains(&lateness_ms_allowed) {
+            return Err(format!("lateness_ms_allowed must be 0 to {JUDGED_LATENESS_MS_MAX}"));
+        }
+        Ok(Self { limit_per_minute, limits, false_alerts_per_week, lateness_ms_allowed })
     }
 }
 

@@ -13,9 +13,10 @@ use crate::params::WindowSettings;
 use crate::wire::{Cell, Delta, EventsFrame, HeavyUser, WireError};
 
 /// Most heavy users that are named in the counts of one batch.
-pub const HEAVY_USERS_MAX: usize = 16;
-/// Accesses in one batch and minute from which on a user can be a heavy one.
-pub const HEAVY_USER_N_MIN: u32 = 8;
+pub const HEAVY_USERS_MAX: usize = 64;
+/// Accesses in one batch and minute from which on a user can be a heavy one, whatever the size of the batch;
+/// in a small one it takes as much less as leaves [`HEAVY_USERS_MAX`].
+pub const HEAVY_USER_N_MIN: u32 = 4;
 /// How far a line's event time may lie ahead of the time at which it was stored and still tell the time, in
 /// milliseconds.
 pub const EVENT_TIME_AHEAD_MS_MAX: i64 = 5 * MINUTE_MS;
@@ -144,9 +145,11 @@ impl<'a> Counter<'a> {
 }
 
 fn heavy_users(users: &HashMap<(u32, u64), (u32, &str)>) -> Vec<HeavyUser> {
+    let accesses: u32 = users.values().map(|(n, _)| *n).sum();
+    let n_min = (accesses / HEAVY_USERS_MAX as u32).clamp(1, HEAVY_USER_N_MIN);
     let mut heavy: Vec<_> = users
         .iter()
-        .filter(|(_, (n, _))| *n >= HEAVY_USER_N_MIN)
+        .filter(|(_, (n, _))| *n >= n_min)
         .map(|(&(minute, _), &(n, user_id))| HeavyUser { minute, n, user_id: user_id.to_owned() })
         .collect();
     heavy.sort_unstable_by(|a, b| {
@@ -244,6 +247,14 @@ mod tests {
         lines.extend((1..HEAVY_USER_N_MIN).map(|_| line("light", T, "tv", "Rio")));
         let heavy = delta(&lines, T).heavy_users;
         assert_eq!(heavy.len(), HEAVY_USERS_MAX);
-        assert_eq!((heavy[0].user_id.as_str(), heavy[0].n), ("u17", HEAVY_USER_N_MIN + 17));
+        let heaviest = format!("u{}", HEAVY_USERS_MAX + 1);
+        assert_eq!(
+            (&heavy[0].user_id, heavy[0].n),
+            (&heaviest, HEAVY_USER_N_MIN + HEAVY_USERS_MAX as u32 + 1)
+        );
+        let few: Vec<_> = ["a", "b", "b"].map(|user| line(user, T, "tv", "Rio")).into();
+        let named: Vec<_> =
+            delta(&few, T).heavy_users.into_iter().map(|user| (user.user_id, user.n)).collect();
+        assert_eq!(named, [("b".to_owned(), 2), ("a".to_owned(), 1)], "everybody in a small batch");
     }
 }

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::bytes::{Reader, Writer};
-use super::series::move_mean;
+use super::season::move_mean;
 
 /// Most users whose own level is known; the one seen longest ago makes room.
 pub const KNOWN_USERS_MAX: usize = 256;
 /// Accesses a minute that nobody is suspected for.
 pub const USER_RATE_MIN: f64 = 30.0;
+/// Accesses a minute from which on a user's own level is learned.
+const KNOWN_RATE_MIN: f64 = 15.0;
 /// How far above the heaviest user of a typical minute, of those not known, a rate is abnormal.
 const TYPICAL_FACTOR: f64 = 3.0;
 /// How far above its own level a known heavy user is abnormal, and minutes to know it.
@@ -50,7 +52,7 @@ pub struct UserMinute<'a> {
     pub expected: f64,
     /// Distinct users, estimated.
     pub users: f64,
-    /// Heavy users by hash, with their accesses, each once.
+    /// The heaviest users by hash, with their accesses, each once.
     pub heavy: &'a [(u64, u32)],
 }
 
@@ -110,6 +112,10 @@ impl Bots {
         let (mut told, mut any, mut greatest) = (Vec::new(), false, 0.0_f64);
         for &(user, n) in minute.heavy {
             let rate = f64::from(n);
+            if rate < KNOWN_RATE_MIN {
+                greatest = greatest.max(rate);
+                continue;
+            }
             let known = self.known_user(user, rate, minute.ts_ms);
             let is_new = known.minutes < OWN_MINUTES_MIN;
             let limit = if is_new { limit } else { limit.max(OWN_FACTOR * known.level) };
@@ -204,21 +210,16 @@ impl Bots {
     }
 }
 
-/// Version of the bytes.
-const VERSION: u8 = 1;
-
 impl Bots {
     /// Appends the bytes to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut out = Writer(out);
-        out.u8(VERSION);
+    pub(super) fn encode(&self, out: &mut Writer) {
         for number in [self.minutes, self.streak, self.group_minutes, self.quiet_minutes] {
             out.u32(number);
         }
         for number in [self.typical, self.per_user, self.variance] {
             out.f64(number);
         }
-        out.u32(self.known.len() as u32);
+        out.count(self.known.len());
         for (&user, known) in &self.known {
             out.u64(user);
             out.f64(known.level);
@@ -229,12 +230,8 @@ impl Bots {
         }
     }
 
-    /// Reads the bytes that [`Bots::encode`] wrote; `None` when they are not of this version or cut.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Reader(bytes);
-        if bytes.u8()? != VERSION {
-            return None;
-        }
+    /// Reads the bytes that [`Bots::encode`] wrote; `None` when they are cut.
+    pub(super) fn decode(bytes: &mut Reader) -> Option<Self> {
         let mut bots = Self { minutes: bytes.u32()?, streak: bytes.u32()?, ..Self::default() };
         (bots.group_minutes, bots.quiet_minutes) = (bytes.u32()?, bytes.u32()?);
         (bots.typical, bots.per_user, bots.variance) = (bytes.f64()?, bytes.f64()?, bytes.f64()?);
@@ -244,7 +241,7 @@ impl Bots {
             let known = Known { level, minutes, streak, seen_ms: bytes.i64()?, told_ms: bytes.i64()? };
             bots.known.insert(user, known);
         }
-        (bytes.0.is_empty() && bots.known.len() <= KNOWN_USERS_MAX).then_some(bots)
+        (bots.known.len() <= KNOWN_USERS_MAX).then_some(bots)
     }
 }
 
@@ -310,12 +307,12 @@ mod tests {
     fn known_users_are_bounded_and_bytes_go_both_ways() {
         let mut bots = bots();
         for user in 0..KNOWN_USERS_MAX as u64 + 9 {
-            bots.minute(minute(120 + user as i64, 1_000, 800.0, &[(1_000 + user, 9)]));
+            bots.minute(minute(120 + user as i64, 1_000, 800.0, &[(1_000 + user, 19)]));
         }
         assert_eq!(bots.known.len(), KNOWN_USERS_MAX);
         let mut bytes = Vec::new();
-        bots.encode(&mut bytes);
-        assert_eq!(Bots::decode(&bytes), Some(bots));
-        assert_eq!(Bots::decode(&bytes[..bytes.len() - 1]), None);
+        bots.encode(&mut Writer(&mut bytes));
+        assert_eq!(Bots::decode(&mut Reader(&bytes)), Some(bots));
+        assert_eq!(Bots::decode(&mut Reader(&bytes[..bytes.len() - 1])), None);
     }
 }

@@ -24,7 +24,7 @@ macro_rules! numbers {
     };
 }
 
-numbers!(u8 u16 u32 u64 i16 i64 f32 f64);
+numbers!(u8 u16 u32 u64 i64 f32 f64);
 
 impl Writer<'_> {
     /// How many things follow.
@@ -36,13 +36,6 @@ impl Writer<'_> {
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.count(bytes.len());
         self.0.extend_from_slice(bytes);
-    }
-
-    /// What `encode` appends, with its length.
-    pub fn nested(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        let mut bytes = Vec::new();
-        encode(&mut bytes);
-        self.bytes(&bytes);
     }
 
     /// A time in milliseconds, if there is one.

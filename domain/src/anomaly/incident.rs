@@ -248,7 +248,8 @@ impl Incident {
         self.minutes += minute.minutes;
         self.counted += minute.counted;
         self.expected += minute.expected;
-        if (minute.counted - minute.expected).abs() > (self.peak - self.peak_expected).abs() {
+        let by = if self.kind.is_up() { 1.0 } else { -1.0 };
+        if by * (minute.counted - minute.expected) > by * (self.peak - self.peak_expected) {
             self.peak_ms = minute.ts_ms;
             self.peak = minute.counted;
             self.peak_expected = minute.expected;
@@ -302,6 +303,16 @@ mod tests {
         assert_eq!(tracker.open().map(|incident| incident.kind), Some(Kind::ShiftUp));
         assert_eq!(step(&mut tracker, 999, true, false), Some(Change::Adopted));
         assert_eq!(tracker.open(), None);
+    }
+
+    #[test]
+    fn the_peak_is_where_it_is_furthest_in_its_direction() {
+        let mut tracker = Tracker::default();
+        for (ts_ms, counted) in [(0, 60.0), (1, 20.0), (2, 300.0)] {
+            let minute = Minute { ts_ms, minutes: 1, counted, expected: 100.0 };
+            tracker.step(minute, Some((Kind::Drop, 0)), false);
+        }
+        assert_eq!(tracker.open().map(|incident| (incident.peak_ms, incident.peak)), Some((1, 20.0)));
     }
 
     #[test]

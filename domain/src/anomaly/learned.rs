@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::alert::{self, Alert, Entity, Extent, Severity, minute_text};
 use super::bots::{BotAlert, Bots, UserMinute};
 use super::incident::{Change, Incident, Kind, REOPEN_MINUTES};
-use super::open::Counts;
+use super::open::{Counts, Heavy};
 use super::platform::{self, Platform, Slice};
 use super::watch::evidence::variance;
 use crate::MINUTE_MS;
@@ -91,7 +91,8 @@ impl Learned {
             alerts.extend(self.follow(change, at_ms));
         }
         alerts.extend(self.write_open(ts_ms, &judged.deviations));
-        let heavy: Vec<(u64, u32)> = counts.heavy.iter().map(|(&hash, &(n, _))| (hash, n)).collect();
+        let heavy: Vec<(u64, u32)> =
+            counts.heavy.iter().map(|(&hash, heavy)| (hash, heavy.accesses())).collect();
         let (accesses, users) = (counts.accesses(), counts.users.estimate());
         let found = self.bots.minute(UserMinute { ts_ms, accesses, expected, users, heavy: &heavy });
         alerts.extend(self.follow_attack(&found, counts, ts_ms, at_ms));
@@ -137,8 +138,9 @@ impl Learned {
             let tracker = if *is_season { watch.season() } else { watch.sudden() };
             let Some(incident) = tracker.last() else { continue };
             told.severity = told.severity.max(severity(slice, incident));
-            if *slice == Slice::Total && (incident.peak_ms == ts_ms || told.places.is_empty()) {
-                told.places = places(deviations);
+            // A season breaks over hours, and its minutes have no place.
+            if incident.peak_ms == ts_ms && !*is_season {
+                told.places = places(slice, deviations);
             }
             alerts.push(told.alert(slice, incident));
         }
@@ -163,8 +165,8 @@ impl Learned {
                 quiet_minutes: 0,
             });
             for (hash, _, limit) in users.iter().take(ATTACK_USERS_MAX.saturating_sub(attack.users.len())) {
-                let Some((_, name)) = counts.heavy.get(hash) else { continue };
-                attack.users.insert(*hash, (0, name.clone()));
+                let Some(heavy) = counts.heavy.get(hash) else { continue };
+                attack.users.insert(*hash, (0, heavy.name.clone()));
                 attack.limit = attack.limit.max(*limit);
             }
         }
@@ -172,7 +174,7 @@ impl Learned {
         let peak = attack.peak();
         let mut is_quiet = true;
         for (hash, (most, _)) in &mut attack.users {
-            let n = counts.heavy.get(hash).map_or(0, |(n, _)| *n);
+            let n = counts.heavy.get(hash).map_or(0, Heavy::accesses);
             is_quiet &= f64::from(n) <= attack.limit;
             *most = n.max(*most);
         }
@@ -210,8 +212,8 @@ impl Learned {
     }
 
     pub fn encode(&self, out: &mut Writer) {
-        out.nested(|out| self.platform.encode(out));
-        out.nested(|out| self.bots.encode(out));
+        self.platform.encode(out);
+        self.bots.encode(out);
         out.count(self.told.len());
         for ((slice, is_season), told) in &self.told {
             slice.encode(out.0);
@@ -237,7 +239,7 @@ impl Learned {
     }
 
     pub fn decode(bytes: &mut Reader) -> Option<Self> {
-        let (platform, bots) = (Platform::decode(bytes.bytes()?)?, Bots::decode(bytes.bytes()?)?);
+        let (platform, bots) = (Platform::decode(bytes)?, Bots::decode(bytes)?);
         let mut learned = Self { platform, bots, ..Self::default() };
         for _ in 0..bytes.u32()? {
             let (slice, flags) = (Slice::decode(bytes)?, bytes.u8()?);
@@ -271,14 +273,15 @@ fn severity(slice: &Slice, incident: &Incident) -> Severity {
     }
 }
 
-/// The slice of each dimension that explains most of what the platform deviates by.
-fn places(deviations: &BTreeMap<Slice, f64>) -> Vec<(Slice, f64)> {
-    let total = deviations.get(&Slice::Total).copied().unwrap_or(0.0);
+/// The slice of each other dimension that explains most of what a slice deviates by.
+fn places(of: &Slice, deviations: &BTreeMap<Slice, f64>) -> Vec<(Slice, f64)> {
+    let total = deviations.get(of).copied().unwrap_or(0.0);
     let mut places: Vec<(Slice, f64)> = Vec::new();
     if total == 0.0 {
         return places;
     }
-    for (slice, deviation) in deviations.iter().filter(|(slice, _)| **slice != Slice::Total) {
+    let is_other = |slice: &Slice| *slice != Slice::Total && slice.dimension() != of.dimension();
+    for (slice, deviation) in deviations.iter().filter(|(slice, _)| is_other(slice)) {
         let share = deviation / total;
         match places.iter_mut().find(|(other, _)| other.dimension() == slice.dimension()) {
             Some(place) if place.1 < share => *place = (slice.clone(), share),
@@ -294,14 +297,17 @@ fn places(deviations: &BTreeMap<Slice, f64>) -> Vec<(Slice, f64)> {
 
 impl Told {
     fn alert(&self, slice: &Slice, incident: &Incident) -> Alert {
-        let Incident { kind, began_ms, opened_ms, peak_ms, peak, peak_expected, minutes, .. } = *incident;
+        let Incident { kind, began_ms, opened_ms, peak_ms, peak, peak_expected, counted, expected, minutes } =
+            *incident;
         let group = match (kind.is_season(), kind.is_up()) {
             (true, _) => "season",
             (false, true) => "more",
             (false, false) => "less",
         };
         let id = alert::id(group, &slice.key(), opened_ms);
-        let deviations = (peak - peak_expected).abs() / variance(peak_expected).sqrt();
+        let deviations = |counted: f64, expected: f64| (counted - expected).abs() / variance(expected).sqrt();
+        // Of a few accesses a minute no single one is unusual.
+        let deviations = deviations(peak, peak_expected).max(deviations(counted, expected));
         Alert {
             incident: id.clone(),
             id,
@@ -337,9 +343,9 @@ impl Told {
         };
         let told = match kind {
             Kind::Surge | Kind::Drop | Kind::Outage => {
-                format!("{peak:.0} in the minute {}, {peak_expected:.0} expected", minute_text(peak_ms))
+                format!("{peak:.0} in the minute {}, {} expected", minute_text(peak_ms), few(peak_expected))
             }
-            _ => format!("{:.0} a minute, {:.0} expected", mean(counted), mean(expected)),
+            _ => format!("{} a minute, {} expected", few(mean(counted)), few(mean(expected))),
         };
         let named = |(slice, share): &(Slice, f64)| format!("{:.0} % of it{}", 100.0 * share, slice.place());
         let places: Vec<String> = self.places.iter().map(named).collect();
@@ -347,6 +353,11 @@ impl Told {
         let since = minute_text(began_ms);
         format!("{what}: {told} ({deviations:.0} standard deviations); since {since}, {minutes} min{places}")
     }
+}
+
+/// A number as people read it: what is small has a decimal.
+fn few(number: f64) -> String {
+    if number < 9.95 { format!("{number:.1}") } else { format!("{number:.0}") }
 }
 
 impl Attack {

@@ -3,8 +3,9 @@
 //!
 //! - [`limit`]: fixed limits, judged while a minute is being counted
 //! - [`open`]: the minutes that are judged by what is learned once event time has passed them
-//! - [`learned`]: incidents and bots as alerts, which [`platform`], [`watch`], [`series`], [`incident`] and
+//! - [`learned`]: incidents and bots as alerts, which [`platform`], [`watch`], [`season`], [`incident`] and
 //!   [`bots`] find
+//! - [`series`]: the score of any series of numbers, for `streampulse detect --csv`
 //!
 //! It is a pure function of its state and the log: time comes from ticks, every frame is known by its source
 //! position, and a batch that is run again on a live instance gives its last output again, byte for byte.
@@ -17,6 +18,7 @@ mod learned;
 mod limit;
 mod open;
 mod platform;
+mod season;
 pub mod series;
 mod state;
 mod users;
@@ -32,7 +34,7 @@ use crate::wire::{self, AlertsFrame, DeltaFrame, Kind, Tick};
 pub use bots::KNOWN_USERS_MAX;
 pub use limit::{CLOSE_AFTER_MS, JUDGED_MS, MINUTES_MAX};
 use limit::{Changes, Minutes};
-pub use open::{GAP_MINUTES_MAX, OPEN_MINUTES_MAX};
+pub use open::{GAP_MINUTES_MAX, OPEN_BYTES_MAX, OPEN_MINUTES_MAX};
 pub use platform::{FALSE_ALERTS_PER_WEEK, SLICES_MAX, Slice};
 use state::State;
 
@@ -144,7 +146,6 @@ impl Detector {
         }
         let partition = partitions.entry(frame.header.source).or_default();
         partition.event_time_ms = partition.event_time_ms.max(frame.delta.event_time_ms);
-        let event_time_ms = partition.event_time_ms;
         let sums = open::sums(&frame.delta);
         let stored_at_ms = frame.header.stored_at_ms;
         let count = |slice: &Slice, minutes: &mut Minutes, limit: Option<u64>, changes: &mut Changes| {
@@ -163,7 +164,7 @@ impl Detector {
             count(slice, minutes, Some(limit), changes.slices.entry(slice.clone()).or_default());
         }
         if self.settings.false_alerts_per_week > 0.0 {
-            open.add(&sums, &frame.delta, event_time_ms);
+            open.add(&sums, &frame.delta, stored_at_ms);
             while self.state.open.is_full() {
                 self.judge_next(i64::MAX, stored_at_ms, changes);
             }
@@ -206,11 +207,14 @@ impl Detector {
 
     /// Judges the minutes that are over by what is learned; says whether there were any.
     fn judge_learned(&mut self, tick: &Tick, silent_since_ms: Option<i64>, changes: &mut Altered) -> bool {
-        let watermark_ms = self.state.settled_ms(tick.wall_ms).unwrap_or(i64::MIN);
-        let mut end_ms_max = watermark_ms.saturating_sub(CLOSE_AFTER_MS);
-        if silent_since_ms.is_some_and(|since_ms| since_ms.saturating_sub(watermark_ms) < LIVE_MS) {
-            end_ms_max = end_ms_max.max(tick.wall_ms - CLOSE_AFTER_MS);
+        let mut event_time_ms = self.state.settled_ms(tick.wall_ms).unwrap_or(i64::MIN);
+        if let Some(since_ms) = silent_since_ms
+            && since_ms.saturating_sub(event_time_ms) < LIVE_MS
+        {
+            // In a silence event time goes on with the clock.
+            event_time_ms += tick.wall_ms - since_ms;
         }
+        let mut end_ms_max = event_time_ms.saturating_sub(self.settings.lateness_ms_allowed);
         if tick.end_of_input {
             // The last minute may go on in lines that are appended later.
             end_ms_max = end_ms_max.max(self.state.open.last_ms().unwrap_or(i64::MIN));

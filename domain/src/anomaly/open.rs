@@ -8,15 +8,19 @@ use super::platform::Slice;
 use super::users::Users;
 use crate::MINUTE_MS;
 use crate::anomaly::bytes::{Reader, Writer};
+use crate::window::EVENT_TIME_AHEAD_MS_MAX;
 use crate::wire::Delta;
 
-/// Most minutes that are open; where there are more, the oldest is judged before event time has passed it.
-/// Lines that are further ahead of their batch are not watched, so that a wrong clock takes no memory.
-pub const OPEN_MINUTES_MAX: usize = 1_440;
+/// Most minutes that are open, a week; where there are more, the oldest is judged before event time has
+/// passed it. A sparse log that is read in has hours in a batch, and partitions that are batches apart.
+pub const OPEN_MINUTES_MAX: usize = 7 * 1_440;
+/// The same of their bytes in a checkpoint, about.
+pub const OPEN_BYTES_MAX: usize = 6 << 20;
 /// A log begins with the first minute that has this part of the most that any open minute has.
 const BEGIN_PARTS: u64 = 10;
-/// Most heavy users that are kept of a minute, those with most accesses.
-pub const HEAVY_USERS_MAX: usize = 64;
+/// Most users that are kept of a minute. One who makes more than this part of the accesses told of is always
+/// among them.
+pub const HEAVY_USERS_MAX: usize = 128;
 /// Most minutes without any access that are judged one by one; a longer gap is a log that was off.
 pub const GAP_MINUTES_MAX: u32 = 2 * 24 * 60;
 
@@ -24,13 +28,62 @@ pub const GAP_MINUTES_MAX: u32 = 2 * 24 * 60;
 #[derive(Clone, Debug, PartialEq, Default)]
 pub(super) struct Counts {
     pub slices: BTreeMap<Slice, u64>,
-    /// Heavy users by the hash of their name: accesses and name.
-    pub heavy: BTreeMap<u64, (u32, String)>,
+    /// The heaviest users by the hash of their name.
+    pub heavy: BTreeMap<u64, Heavy>,
+    /// Bytes of their names.
+    heavy_bytes: usize,
     /// Distinct users.
     pub users: Users,
 }
 
+/// A user who may be heavy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heavy {
+    /// Accesses, at most.
+    most: u32,
+    /// How many of them may be another user's, whose place this one took.
+    error: u32,
+    pub name: String,
+}
+
+impl Heavy {
+    /// Accesses that are certainly this user's.
+    pub fn accesses(&self) -> u32 {
+        self.most - self.error
+    }
+}
+
 impl Counts {
+    /// Counts a user: Space-Saving (Metwally, Agrawal and El Abbadi 2005).
+    fn add_heavy(&mut self, name: &str, n: u32) {
+        let hash = crate::hash(name.as_bytes());
+        if let Some(heavy) = self.heavy.get_mut(&hash) {
+            heavy.most += n;
+            return;
+        }
+        let mut error = 0;
+        if self.heavy.len() == HEAVY_USERS_MAX {
+            let least = self.heavy.iter().min_by_key(|(_, heavy)| heavy.most);
+            if let Some((hash, least)) = least.map(|(&hash, heavy)| (hash, heavy.most)) {
+                let forgotten = self.heavy.remove(&hash);
+                self.heavy_bytes -= forgotten.map_or(0, |heavy| heavy.name.len());
+                error = least;
+            }
+        }
+        self.heavy_bytes += name.len();
+        self.heavy.insert(hash, Heavy { most: error + n, error, name: name.to_owned() });
+    }
+
+    /// Bytes in a checkpoint, about.
+    fn bytes(&self) -> usize {
+        const SLICE_BYTES: usize = 24;
+        const HEAVY_BYTES: usize = 20;
+        SLICE_BYTES * self.slices.len()
+            + HEAVY_BYTES * self.heavy.len()
+            + self.heavy_bytes
+            + self.users.bytes()
+    }
+
     /// All accesses.
     pub fn accesses(&self) -> u64 {
         self.slices.get(&Slice::Total).copied().unwrap_or(0)
@@ -41,59 +94,54 @@ impl Counts {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub(super) struct Open {
     by_minute: BTreeMap<u32, Counts>,
+    /// Bytes of them in a checkpoint, about.
+    bytes: usize,
     /// The minute that is judged next; `None` before the first.
     next: Option<u32>,
 }
 
-/// The last minute that a batch whose event time is this can tell of.
-fn last_minute(event_time_ms: Option<i64>) -> u32 {
-    let minute = |ms: i64| u32::try_from(ms.div_euclid(MINUTE_MS)).unwrap_or(0);
-    event_time_ms.map_or(u32::MAX, |ms| minute(ms).saturating_add(OPEN_MINUTES_MAX as u32))
-}
-
 impl Open {
-    /// Adds counts by minute and slice, and the users of a batch. Event time is that of its partition.
-    pub fn add(
-        &mut self,
-        sums: &BTreeMap<u32, BTreeMap<Slice, u64>>,
-        delta: &Delta,
-        event_time_ms: Option<i64>,
-    ) {
-        let last = last_minute(event_time_ms);
+    /// Adds counts by minute and slice, and the users of a batch that was stored at `stored_at_ms`. Where its
+    /// lines tell the time, those far ahead of it are not watched: a wrong clock opens no minutes.
+    pub fn add(&mut self, sums: &BTreeMap<u32, BTreeMap<Slice, u64>>, delta: &Delta, stored_at_ms: i64) {
+        let last = delta.event_time_ms.and_then(|_| {
+            let last_ms = stored_at_ms.saturating_add(EVENT_TIME_AHEAD_MS_MAX);
+            u32::try_from(last_ms.div_euclid(MINUTE_MS)).ok()
+        });
+        let last = last.unwrap_or(u32::MAX);
         for (&minute, slices) in sums {
-            let Some(counts) = self.entry(minute, last) else { continue };
-            for (slice, n) in slices {
-                match counts.slices.get_mut(slice) {
-                    Some(sum) => *sum += n,
-                    None => drop(counts.slices.insert(slice.clone(), *n)),
+            self.change(minute, last, |counts| {
+                for (slice, n) in slices {
+                    match counts.slices.get_mut(slice) {
+                        Some(sum) => *sum += n,
+                        None => drop(counts.slices.insert(slice.clone(), *n)),
+                    }
                 }
-            }
+            });
         }
         for (minute, hashes) in &delta.users {
-            if let Some(counts) = self.entry(*minute, last) {
-                hashes.iter().for_each(|hash| counts.users.add(*hash));
-            }
+            self.change(*minute, last, |counts| hashes.iter().for_each(|hash| counts.users.add(*hash)));
         }
         for user in &delta.heavy_users {
-            if let Some(counts) = self.entry(user.minute, last) {
-                let hash = crate::hash(user.user_id.as_bytes());
-                counts.heavy.entry(hash).or_insert_with(|| (0, user.user_id.clone())).0 += user.n;
-                if counts.heavy.len() > HEAVY_USERS_MAX {
-                    let least = counts.heavy.iter().min_by_key(|(_, (n, _))| *n).map(|(&hash, _)| hash);
-                    least.map(|hash| counts.heavy.remove(&hash));
-                }
-            }
+            self.change(user.minute, last, |counts| counts.add_heavy(&user.user_id, user.n));
         }
     }
 
-    fn entry(&mut self, minute: u32, last: u32) -> Option<&mut Counts> {
+    /// Changes a minute, unless it is judged or after `last`.
+    fn change(&mut self, minute: u32, last: u32, change: impl FnOnce(&mut Counts)) {
         let is_judged = self.next.is_some_and(|next| minute < next);
-        (!is_judged && minute <= last).then(|| self.by_minute.entry(minute).or_default())
+        if is_judged || minute > last {
+            return;
+        }
+        let counts = self.by_minute.entry(minute).or_default();
+        let before = counts.bytes();
+        change(counts);
+        self.bytes = self.bytes + counts.bytes() - before;
     }
 
     /// Whether the oldest minute must be judged now.
     pub fn is_full(&self) -> bool {
-        self.by_minute.len() > OPEN_MINUTES_MAX
+        self.by_minute.len() > OPEN_MINUTES_MAX || self.bytes > OPEN_BYTES_MAX
     }
 
     /// The next minute, if it ends at or before `end_ms_max`; one without accesses is empty.
@@ -108,7 +156,9 @@ impl Open {
             return None;
         }
         self.next = Some(next + 1);
-        Some((next, self.by_minute.remove(&next).unwrap_or_default()))
+        let counts = self.by_minute.remove(&next).unwrap_or_default();
+        self.bytes -= counts.bytes();
+        Some((next, counts))
     }
 
     /// Where a log begins: some late lines before that would look like next to no traffic.
@@ -117,6 +167,7 @@ impl Open {
         let is_traffic = |(_, counts): &(&u32, &Counts)| counts.accesses() >= most / BEGIN_PARTS;
         let first = *self.by_minute.iter().find(is_traffic)?.0;
         self.by_minute = self.by_minute.split_off(&first);
+        self.bytes = self.by_minute.values().map(Counts::bytes).sum();
         Some(first)
     }
 
@@ -137,10 +188,11 @@ impl Open {
                 out.u64(n);
             }
             out.count(counts.heavy.len());
-            for (&hash, (n, user_id)) in &counts.heavy {
+            for (&hash, heavy) in &counts.heavy {
                 out.u64(hash);
-                out.u32(*n);
-                out.bytes(user_id.as_bytes());
+                out.u32(heavy.most);
+                out.u32(heavy.error);
+                out.bytes(heavy.name.as_bytes());
             }
             counts.users.encode(out);
         }
@@ -156,10 +208,13 @@ impl Open {
                 counts.slices.insert(slice, bytes.u64()?);
             }
             for _ in 0..bytes.u32()? {
-                let (hash, n) = (bytes.u64()?, bytes.u32()?);
-                counts.heavy.insert(hash, (n, bytes.text()?.to_owned()));
+                let (hash, most, error) = (bytes.u64()?, bytes.u32()?, bytes.u32()?);
+                let heavy = Heavy { most, error: error.min(most), name: bytes.text()?.to_owned() };
+                counts.heavy_bytes += heavy.name.len();
+                counts.heavy.insert(hash, heavy);
             }
             counts.users = Users::decode(bytes)?;
+            open.bytes += counts.bytes();
             open.by_minute.insert(minute, counts);
         }
         Some(open)
@@ -199,12 +254,14 @@ pub(super) fn sums(delta: &Delta) -> BTreeMap<u32, BTreeMap<Slice, u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::HeavyUser;
 
     const M: u32 = 29_661_120;
 
     fn add(open: &mut Open, minute: u32, n: u64, batch_minute: u32) {
         let sums = BTreeMap::from([(minute, BTreeMap::from([(Slice::Total, n)]))]);
-        open.add(&sums, &Delta::default(), Some(i64::from(batch_minute) * MINUTE_MS));
+        let stored_at_ms = i64::from(batch_minute) * MINUTE_MS;
+        open.add(&sums, &Delta { event_time_ms: Some(stored_at_ms), ..Delta::default() }, stored_at_ms);
     }
 
     /// The minutes that are judged up to the end of `last`, with their accesses.
@@ -236,13 +293,46 @@ mod tests {
     }
 
     #[test]
+    fn a_heavy_user_is_found_among_many() {
+        let (mut counts, mut bot) = (Counts::default(), 0);
+        for n in 0..100 * HEAVY_USERS_MAX {
+            counts.add_heavy(&format!("u{n}"), 1);
+            if n >= 50 * HEAVY_USERS_MAX && n % 60 == 0 {
+                counts.add_heavy("bot", 1);
+                bot += 1;
+            }
+        }
+        assert_eq!(counts.heavy.len(), HEAVY_USERS_MAX);
+        let mut heaviest: Vec<(u32, &str)> =
+            counts.heavy.values().map(|heavy| (heavy.accesses(), heavy.name.as_str())).collect();
+        heaviest.sort_unstable();
+        assert_eq!(heaviest.last(), Some(&(bot, "bot")));
+        assert_eq!(heaviest[HEAVY_USERS_MAX - 2].0, 1);
+    }
+
+    #[test]
     fn open_minutes_are_bounded_and_a_wrong_clock_is_not_watched() {
         let mut open = Open::default();
-        let max = u32::try_from(OPEN_MINUTES_MAX).expect("a day");
+        let max = u32::try_from(OPEN_MINUTES_MAX).expect("few");
         (0..max).for_each(|minute| add(&mut open, M + minute, 1, M + minute));
-        add(&mut open, M + max + 1, 1, M);
+        add(&mut open, M + max + 6, 1, M + max);
         assert!(open.by_minute.len() == OPEN_MINUTES_MAX && !open.is_full(), "too far ahead of its batch");
-        add(&mut open, M + max, 1, M + max);
+        add(&mut open, M + max + 5, 1, M + max);
         assert!(open.is_full());
+
+        let mut open = Open::default();
+        let delta = |minute: u32| Delta {
+            heavy_users: (0..HEAVY_USERS_MAX)
+                .map(|user| HeavyUser { minute, n: 1, user_id: format!("{user:0>250}") })
+                .collect(),
+            ..Delta::default()
+        };
+        let full = (M..).find(|&minute| {
+            open.add(&BTreeMap::new(), &delta(minute), i64::from(minute) * MINUTE_MS);
+            open.is_full()
+        });
+        let mut bytes = Vec::new();
+        open.encode(&mut Writer(&mut bytes));
+        assert!(bytes.len() > OPEN_BYTES_MAX && bytes.len() < OPEN_BYTES_MAX * 9 / 8, "{full:?}");
     }
 }

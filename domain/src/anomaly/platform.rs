@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::incident::{Change, Incident};
-use super::watch::{ENCODED_BYTES_MAX, Watch, evidence_min};
+use super::watch::{Watch, evidence_min};
 use crate::anomaly::bytes::{Reader, Writer};
 
 /// Most slices that are watched; what is beyond is in the total alone.
-/// Their state, 2 KiB each, is one document in MongoDB.
-pub const SLICES_MAX: usize = 1_000;
+/// The countries there are and two vocabularies make far fewer; so many have a state below the 16 MB of one
+/// document in MongoDB.
+pub const SLICES_MAX: usize = 10_000;
 /// False alerts a week, of all slices together, that the evidence needed is computed from where nothing else
 /// is configured.
 pub const FALSE_ALERTS_PER_WEEK: f64 = 0.5;
@@ -132,7 +133,7 @@ impl Platform {
         let mut alerts = Vec::with_capacity(changes.len());
         for (slice, incident, change) in changes {
             if opens(change) {
-                let explained_by = self.explanation(&slice, &incident, &untold);
+                let explained_by = self.explanation(&slice, &incident, &untold, deviations);
                 untold.remove(&slice);
                 if let Some(watched) = self.watches.get_mut(&slice) {
                     watched.explained_by = explained_by;
@@ -145,61 +146,56 @@ impl Platform {
     }
 
     /// The slice whose incident, told before and of the same direction, is large enough to explain this one.
-    fn explanation(&self, slice: &Slice, incident: &Incident, untold: &BTreeSet<Slice>) -> Option<Slice> {
+    fn explanation(
+        &self,
+        slice: &Slice,
+        incident: &Incident,
+        untold: &BTreeSet<Slice>,
+        deviations: &BTreeMap<Slice, f64>,
+    ) -> Option<Slice> {
         let explains = |other: &&Slice| {
             let Some(Watched { watch, explained_by: None }) = self.watches.get(*other) else { return false };
             let are_countries = matches!((slice, *other), (Slice::Country(_), Slice::Country(_)));
-            // Of the same sign where they are of the same direction.
-            let is_large =
-                |open: &Incident| open.mean_deviation() / incident.mean_deviation() >= CARRIES_ALONE;
+            // Of the same sign where they are of the same direction, now and as a whole.
+            let shares = |open: &Incident| {
+                [open.mean_deviation() / incident.mean_deviation(), deviations[*other] / deviations[slice]]
+            };
+            let is_large = |open: &Incident| {
+                let [whole, now] = shares(open);
+                whole > 0.0 && whole.max(now) >= CARRIES_ALONE
+            };
             !are_countries && !untold.contains(other) && watch.open().is_some_and(is_large)
         };
         self.watches.keys().filter(|other| *other != slice).find(explains).cloned()
     }
 }
 
-/// Version of the bytes.
-const VERSION: u8 = 1;
-
 impl Platform {
     /// Appends the bytes to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
-        Writer(out).u32(self.watches.len() as u32);
+    pub(super) fn encode(&self, out: &mut Writer) {
+        out.count(self.watches.len());
         for (slice, watched) in &self.watches {
-            slice.encode(out);
-            match &watched.explained_by {
-                None => out.push(0),
-                Some(slice) => {
-                    out.push(1);
-                    slice.encode(out);
-                }
+            slice.encode(out.0);
+            out.u8(u8::from(watched.explained_by.is_some()));
+            if let Some(slice) = &watched.explained_by {
+                slice.encode(out.0);
             }
-            let mut watch = Vec::with_capacity(ENCODED_BYTES_MAX);
-            watched.watch.encode(&mut watch);
-            Writer(out).u16(watch.len() as u16);
-            out.extend_from_slice(&watch);
+            watched.watch.encode(out);
         }
     }
 
-    /// Reads the bytes that [`Platform::encode`] wrote; `None` when they are not of this version or cut.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Reader(bytes);
-        if bytes.u8()? != VERSION {
-            return None;
-        }
+    /// Reads the bytes that [`Platform::encode`] wrote; `None` when they are cut.
+    pub(super) fn decode(bytes: &mut Reader) -> Option<Self> {
         let mut watches = BTreeMap::new();
         for _ in 0..bytes.u32()? {
-            let slice = Slice::decode(&mut bytes)?;
+            let slice = Slice::decode(bytes)?;
             let explained_by = match bytes.u8()? {
                 0 => None,
-                _ => Some(Slice::decode(&mut bytes)?),
+                _ => Some(Slice::decode(bytes)?),
             };
-            let length = bytes.u16()?;
-            let watch = Watch::decode(bytes.take(length.into())?)?;
-            watches.insert(slice, Watched { watch, explained_by });
+            watches.insert(slice, Watched { watch: Watch::decode(bytes)?, explained_by });
         }
-        bytes.0.is_empty().then_some(Self { watches })
+        Some(Self { watches })
     }
 }
 
@@ -361,12 +357,10 @@ mod tests {
         let mut platform = platform();
         next(&mut platform, 400, 200);
         let mut bytes = Vec::new();
-        platform.encode(&mut bytes);
-        let read = Platform::decode(&bytes).expect("bytes of ours");
-        let mut again = Vec::new();
-        read.encode(&mut again);
-        assert_eq!(bytes, again);
-        assert!((0..bytes.len()).step_by(97).all(|length| Platform::decode(&bytes[..length]).is_none()));
+        platform.encode(&mut Writer(&mut bytes));
+        assert_eq!(Platform::decode(&mut Reader(&bytes)), Some(platform));
+        let is_refused = |length: usize| Platform::decode(&mut Reader(&bytes[..length])).is_none();
+        assert!((0..bytes.len()).step_by(97).all(is_refused));
     }
 
     #[test]

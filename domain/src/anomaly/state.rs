@@ -11,7 +11,9 @@ use crate::event_id::Source;
 use crate::positions::{Position, Positions};
 
 /// Version of the bytes.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
+/// The version that learned in another way; what it learned is forgotten.
+const LEARNED_OTHERWISE: u64 = 2;
 /// The version that knew the limit of the platform alone.
 const LIMIT_ONLY: u64 = 1;
 
@@ -120,7 +122,7 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let mut bytes = Reader(bytes);
         let version = bytes.u64().ok_or("the detector's state is cut")?;
-        if ![VERSION, LIMIT_ONLY].contains(&version) {
+        if ![VERSION, LEARNED_OTHERWISE, LIMIT_ONLY].contains(&version) {
             let error = format!("the detector's state is of version {version}, this build reads {VERSION}");
             return Err(error);
         }
@@ -132,7 +134,7 @@ impl State {
     }
 
     fn decode_from(bytes: &mut Reader, version: u64) -> Option<Self> {
-        if version == LIMIT_ONLY {
+        if version != VERSION {
             // Since when everything was drained, which is now told of each partition.
             bytes.option()?;
         }
@@ -159,6 +161,10 @@ impl State {
         for _ in 0..bytes.u32()? {
             let source = take_source(bytes)?;
             state.rests.insert(source, (bytes.u64()?, bytes.i64()?));
+        }
+        if version == LEARNED_OTHERWISE {
+            bytes.0 = &[];
+            return Some(state);
         }
         state.open = Open::decode(bytes)?;
         state.learned = Learned::decode(bytes)?;

@@ -8,21 +8,29 @@ use super::bytes::{Reader, Writer};
 const LG_REGISTERS: u32 = 11;
 const REGISTERS: usize = 1 << LG_REGISTERS;
 
+/// From so many registers in use on all are written, not each with its number.
+const USED_DENSE: usize = REGISTERS / 3;
+
 /// The sketch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Users(Box<[u8; REGISTERS]>);
+pub(super) struct Users {
+    registers: Box<[u8; REGISTERS]>,
+    /// How many are in use.
+    used: usize,
+}
 
 impl Default for Users {
     fn default() -> Self {
-        Self(Box::new([0; REGISTERS]))
+        Self { registers: Box::new([0; REGISTERS]), used: 0 }
     }
 }
 
 impl Users {
     /// Adds a user by the hash of its name.
     pub fn add(&mut self, hash: u64) {
-        let register = &mut self.0[(hash >> (64 - LG_REGISTERS)) as usize];
+        let register = &mut self.registers[(hash >> (64 - LG_REGISTERS)) as usize];
         let rank = (hash << LG_REGISTERS).leading_zeros().min(64 - LG_REGISTERS) + 1;
+        self.used += usize::from(*register == 0);
         *register = (*register).max(rank as u8);
     }
 
@@ -30,20 +38,24 @@ impl Users {
     pub fn estimate(&self) -> f64 {
         let m = REGISTERS as f64;
         // Sums of powers of two are exact here, so the order does not matter.
-        let sum: f64 = self.0.iter().map(|&rank| 1.0 / (1_u64 << rank) as f64).sum();
+        let sum: f64 = self.registers.iter().map(|&rank| 1.0 / (1_u64 << rank) as f64).sum();
         let raw = 0.7213 / (1.0 + 1.079 / m) * m * m / sum;
-        let free = self.0.iter().filter(|rank| **rank == 0).count();
+        let free = REGISTERS - self.used;
         if raw <= 2.5 * m && free > 0 { m * libm::log(m / free as f64) } else { raw }
+    }
+
+    /// Bytes of what [`Users::encode`] writes after their number.
+    pub fn bytes(&self) -> usize {
+        if self.used > USED_DENSE { REGISTERS } else { 3 * self.used }
     }
 
     pub fn encode(&self, out: &mut Writer) {
         // Most minutes of a small platform have few users.
-        let used = self.0.iter().enumerate().filter(|(_, rank)| **rank > 0);
-        let count = used.clone().count();
-        out.count(count);
-        if count > REGISTERS / 3 {
-            out.0.extend_from_slice(&self.0[..]);
+        out.count(self.used);
+        if self.used > USED_DENSE {
+            out.0.extend_from_slice(&self.registers[..]);
         } else {
+            let used = self.registers.iter().enumerate().filter(|(_, rank)| **rank > 0);
             used.for_each(|(register, &rank)| {
                 out.u16(register as u16);
                 out.u8(rank);
@@ -52,17 +64,18 @@ impl Users {
     }
 
     pub fn decode(bytes: &mut Reader) -> Option<Self> {
-        let mut users = Self::default();
-        let count = bytes.u32()? as usize;
-        if count > REGISTERS / 3 {
-            users.0.copy_from_slice(bytes.take(REGISTERS)?);
+        let mut users = Self { used: bytes.u32()? as usize, ..Self::default() };
+        if users.used > USED_DENSE {
+            users.registers.copy_from_slice(bytes.take(REGISTERS)?);
         } else {
-            for _ in 0..count {
+            for _ in 0..users.used {
                 let (register, rank) = (bytes.u16()?, bytes.u8()?);
-                *users.0.get_mut(usize::from(register))? = rank;
+                *users.registers.get_mut(usize::from(register))? = rank;
             }
         }
-        users.0.iter().all(|rank| u32::from(*rank) <= 65 - LG_REGISTERS).then_some(users)
+        let is_used = users.registers.iter().filter(|rank| **rank > 0).count() == users.used;
+        let are_ranks = users.registers.iter().all(|rank| u32::from(*rank) <= 65 - LG_REGISTERS);
+        (is_used && are_ranks).then_some(users)
     }
 }
 
@@ -81,6 +94,7 @@ mod tests {
                 assert!(off.abs() < 0.06, "{n}: {off}");
                 let mut bytes = Vec::new();
                 users.encode(&mut Writer(&mut bytes));
+                assert_eq!(bytes.len(), 4 + users.bytes());
                 assert!(Users::decode(&mut Reader(&bytes)).as_ref() == Some(&users), "{n}");
             }
         }

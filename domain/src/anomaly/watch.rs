@@ -3,18 +3,16 @@
 
 pub(super) mod evidence;
 
-use evidence::{Dispersion, Sum, evidence};
+use evidence::{Dispersion, Sum, evidence, variance};
 
 use super::incident::{Change, Incident, Kind, Minute, Tracker};
-use super::series::{Expectation, Learn, Series, Verdict};
+use super::season::{Expectation, Learn, Season};
 use crate::anomaly::bytes::{Reader, Writer};
 
 /// Minutes before the first alert.
 pub const WARM_UP_MINUTES: u32 = 60;
 /// Weeks that an hour of the week must have been seen before a break of the season is told.
 pub const SEASON_WEEKS_MIN: u8 = 3;
-/// Most bytes of an encoded watch.
-pub const ENCODED_BYTES_MAX: usize = 2_048;
 
 /// Factors that surges and drops are tested for; what lies beyond the middle counts as evidence.
 const SURGE_FACTOR: f64 = 2.0;
@@ -31,14 +29,18 @@ const DAY_MARGINS: (f64, f64) = (1.1, 0.8);
 const FIRST_MARGINS: (f64, f64) = (1.2, 0.6);
 /// Span of the level of the last half hour, in minutes.
 const LEVEL_SPAN: f64 = 20.0;
+/// The same while it is unsettled.
+const UNSETTLED_LEVEL_SPAN: f64 = 5.0;
 /// Share of the evidence needed from which on the level is no longer learned.
 const SUSPICION_MAX: f64 = 0.3;
 /// Most that the level follows the profile in a minute, as a factor.
 const CHANGE_MAX: f64 = 1.25;
 /// What is left after a minute of evidence for a sudden change: half after 34 minutes.
 const KEPT: f64 = 0.98;
-/// Minutes without alerts after an incident of the first day.
+/// Minutes near the level before alerts, at the beginning and after an incident of the first day.
 const SETTLE_MINUTES: u8 = 30;
+/// Standard deviations that are near.
+const NEAR_DEVIATIONS: f64 = 3.0;
 /// Minutes that dispersion is measured over, for sudden and for slow changes.
 const BLOCK_MINUTES: u32 = 16;
 const SEASON_BLOCK_MINUTES: u32 = 32;
@@ -52,8 +54,7 @@ pub fn evidence_min(series: usize, false_alerts_per_week: f64) -> f64 {
 /// The watch over one series.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Watch {
-    series: Series,
-    minutes: u32,
+    usual: Season,
     /// Level of the last half hour; during an incident it follows the profile.
     level: f64,
     profile_before: f64,
@@ -77,8 +78,6 @@ pub struct Watch {
 pub struct Judgement {
     /// What was expected.
     pub expected: f64,
-    /// How unusual the minute is for the series, in decades, and the cause.
-    pub verdict: Verdict,
     /// What changed for the incident of sudden change.
     pub sudden: Option<Change>,
     /// What changed for the incident of a broken season.
@@ -90,18 +89,18 @@ impl Watch {
     /// Nothing is learned from the minute where `is_disturbed` says that an incident elsewhere reaches here.
     pub fn minute(&mut self, ts_ms: i64, count: u64, evidence_min: f64, is_disturbed: bool) -> Judgement {
         let count = count as f64;
-        let season = self.series.expect(ts_ms);
-        if self.minutes == 0 {
+        let season = self.usual.expect(ts_ms);
+        let minutes = self.usual.points();
+        if minutes == 0 {
             (self.level, self.profile_before) = (count, season.value);
         }
         self.follow_season(season);
         let high = self.level.max(season.value);
         let low = self.level.min(season.value);
-        let warm = self.minutes >= WARM_UP_MINUTES;
-        let is_unsettled = self.is_unsettled(season, is_disturbed);
+        let is_unsettled = self.is_unsettled(count, season, is_disturbed);
         if (is_disturbed || is_unsettled) && self.sudden.open().is_none() {
             self.clear();
-        } else if warm {
+        } else {
             let (above, below) = margins(season);
             let none_below = if season.days > 0 { low } else { below * low };
             self.weigh(ts_ms, count, above * high, (none_below, below * low), evidence_min);
@@ -122,29 +121,30 @@ impl Watch {
             true if season.days == 0 => Learn::Nothing(self.level),
             true => Learn::Profile(count.clamp(season.value / NORMAL_FACTOR, season.value * NORMAL_FACTOR)),
         };
-        let verdict = self.series.point_in(ts_ms, count, learn);
+        let phases = self.usual.enter(ts_ms, count, learn);
+        self.usual.leave(phases, count, learn);
         if !is_open && self.suspicion() < SUSPICION_MAX * evidence_min {
             let step = 0.5 * self.level + 3.0 * (self.level + 1.0).sqrt();
-            let weight = (1.0 / LEVEL_SPAN).max(1.0 / (f64::from(self.minutes) + 1.0));
+            let span = if is_unsettled { UNSETTLED_LEVEL_SPAN } else { LEVEL_SPAN };
+            let weight = (1.0 / span).max(1.0 / (f64::from(minutes) + 1.0));
             self.level += weight * (count - self.level).clamp(-step, step);
         }
         if sudden == Some(Change::Adopted) || season_change == Some(Change::Adopted) {
-            self.series.adopt_level(ts_ms);
-            self.level = self.series.recent();
+            self.usual.adopt_level(ts_ms);
+            self.level = self.usual.recent();
             self.clear();
         }
-        self.minutes = self.minutes.saturating_add(1);
-        Judgement { expected, verdict, sudden, season: season_change }
+        Judgement { expected, sudden, season: season_change }
     }
 
     /// What is expected at `ts_ms`, the next minute: the mean of what the level and the season say.
     pub fn expected(&self, ts_ms: i64) -> f64 {
-        (self.level + self.series.expect(ts_ms).value) / 2.0
+        (self.level + self.usual.expect(ts_ms).value) / 2.0
     }
 
     /// The mean of a minute in the long run.
     pub fn mean(&self) -> f64 {
-        self.series.mean()
+        self.usual.mean()
     }
 
     /// The incident of sudden change that is open.
@@ -172,10 +172,14 @@ impl Watch {
         (self.profile_before, self.profile_known) = (season.value, known);
     }
 
-    /// Whether the level is out of date after a disturbance of the first day, which no profile bridges.
-    fn is_unsettled(&mut self, season: Expectation, is_disturbed: bool) -> bool {
+    /// Whether the level cannot be trusted, at the beginning or after a disturbance of the first day, which
+    /// no profile bridges. What begins with an attack and is then gone was never usual.
+    fn is_unsettled(&mut self, count: f64, season: Expectation, is_disturbed: bool) -> bool {
+        let is_new = self.usual.points() < WARM_UP_MINUTES - u32::from(SETTLE_MINUTES);
+        let is_far = (count - self.level).abs() > NEAR_DEVIATIONS * variance(self.level).sqrt();
         self.settle_minutes = match season.days {
             0 if is_disturbed || self.sudden.open().is_some() => SETTLE_MINUTES,
+            0 if is_new || is_far && self.settle_minutes > 0 => SETTLE_MINUTES,
             _ => self.settle_minutes.saturating_sub(1),
         };
         self.settle_minutes > 0
@@ -238,7 +242,10 @@ impl Watch {
         } else {
             (self.below.0 >= limit).then_some(Kind::SeasonBelow)
         };
-        let normal = self.above.0.max(self.below.0) == 0.0;
+        let normal = match self.season.open() {
+            Some(incident) if incident.kind.is_up() => self.above.0 == 0.0,
+            _ => self.below.0 == 0.0,
+        };
         let minutes = SEASON_BLOCK_MINUTES;
         let minute = Minute { minutes, counted: block.0, expected: block.1, ..minute };
         if self.season.open().is_none() && found.is_none() {
@@ -262,16 +269,10 @@ fn margins(season: Expectation) -> (f64, f64) {
     }
 }
 
-/// Version of the bytes.
-const VERSION: u8 = 1;
-
 impl Watch {
-    /// Appends the bytes to `out`, at most [`ENCODED_BYTES_MAX`].
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        self.series.encode(out);
-        let mut out = Writer(out);
-        out.u8(VERSION);
-        out.u32(self.minutes);
+    /// Appends the bytes to `out`.
+    pub fn encode(&self, out: &mut Writer) {
+        self.usual.encode(out);
         for number in [
             self.level,
             self.profile_before,
@@ -286,21 +287,16 @@ impl Watch {
         out.u8(self.profile_known);
         out.u8(self.settle_minutes);
         out.i64(self.began_ms);
-        self.dispersion.encode(&mut out);
-        self.season_dispersion.encode(&mut out);
-        self.sudden.encode(&mut out);
-        self.season.encode(&mut out);
+        self.dispersion.encode(out);
+        self.season_dispersion.encode(out);
+        self.sudden.encode(out);
+        self.season.encode(out);
     }
 
-    /// Reads the bytes that [`Watch::encode`] wrote; `None` when they are not of this version or cut.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Reader(bytes);
-        let series = Series::decode_from(&mut bytes)?;
-        if bytes.u8()? != VERSION {
-            return None;
-        }
-        let mut watch = Self { series, minutes: bytes.u32()?, ..Self::default() };
-        watch.level = bytes.f64()?;
+    /// Reads the bytes that [`Watch::encode`] wrote; `None` when they are cut.
+    pub fn decode(bytes: &mut Reader) -> Option<Self> {
+        let usual = Season::decode(bytes)?;
+        let mut watch = Self { usual, level: bytes.f64()?, ..Self::default() };
         watch.profile_before = bytes.f64()?;
         for sum in [&mut watch.surge, &mut watch.drop, &mut watch.outage, &mut watch.above, &mut watch.below]
         {
@@ -309,11 +305,11 @@ impl Watch {
         watch.profile_known = bytes.u8()?;
         watch.settle_minutes = bytes.u8()?;
         watch.began_ms = bytes.i64()?;
-        watch.dispersion = Dispersion::decode(&mut bytes)?;
-        watch.season_dispersion = Dispersion::decode(&mut bytes)?;
-        watch.sudden = Tracker::decode(&mut bytes)?;
-        watch.season = Tracker::decode(&mut bytes)?;
-        bytes.0.is_empty().then_some(watch)
+        watch.dispersion = Dispersion::decode(bytes)?;
+        watch.season_dispersion = Dispersion::decode(bytes)?;
+        watch.sudden = Tracker::decode(bytes)?;
+        watch.season = Tracker::decode(bytes)?;
+        Some(watch)
     }
 }
 

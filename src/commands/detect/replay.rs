@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-use ::mongodb::Database;
 use ::mongodb::bson::{Document, RawDocument, doc};
+use ::mongodb::{Cursor, Database};
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use domain::MINUTE_MS;
@@ -13,13 +13,15 @@ use domain::bson::documents;
 use domain::params::AnomalySettings;
 use domain::wire::{AlertsFrame, Cell, Delta, DeltaFrame, Header, PartitionPosition, Tick};
 use futures_util::TryStreamExt;
-use sink::schema::Level;
+use sink::schema::{Level, MINUTES};
 
 use crate::args::DetectArgs;
 use crate::commands::alerts::show;
 use crate::config::Config;
 use crate::plan::Store;
 
+/// Most distinct users of a minute that are told apart.
+const USERS_MAX: u64 = 1_000_000;
 /// Minutes between two signs of progress.
 const PROGRESS_MINUTES: u32 = 24 * 60;
 
@@ -62,20 +64,55 @@ async fn replay(
         doc! { "ts": period }
     };
     let rollups = database.collection::<Document>(Level::Minute.rollups());
-    let mut rollups = rollups.find(filter).sort(doc! { "ts": 1 }).await.context("cannot read the rollups")?;
+    let mut rollups =
+        rollups.find(filter.clone()).sort(doc! { "ts": 1 }).await.context("cannot read the rollups")?;
+    let mut users = Users::of(database, filter).await?;
     let mut replay = Replay::new(settings)?;
     let mut minute = (0, Delta::default());
     while let Some(rollup) = rollups.try_next().await.context("cannot read the rollups")? {
         let ts_ms = rollup.get_datetime("ts").context("a rollup without a time")?.timestamp_millis();
         let ts = u32::try_from(ts_ms.div_euclid(MINUTE_MS)).context("a rollup before 1970")?;
         if ts != minute.0 {
-            let (ts, delta) = std::mem::replace(&mut minute, (ts, Delta::default()));
+            let (ts, mut delta) = std::mem::replace(&mut minute, (ts, Delta::default()));
+            delta.users = users.minute(ts).await?;
             replay.minute(ts, delta)?;
         }
         add(&mut minute.1, ts, &rollup)?;
     }
+    minute.1.users = users.minute(minute.0).await?;
     replay.minute(minute.0, minute.1)?;
     replay.end()
+}
+
+/// How many distinct users each minute had, in order.
+struct Users {
+    minutes: Cursor<Document>,
+    /// The minute that was read last, and its users.
+    last: (u32, u64),
+}
+
+impl Users {
+    async fn of(database: &Database, filter: Document) -> Result<Self> {
+        let minutes = database.collection::<Document>(MINUTES);
+        let found = minutes.find(filter).sort(doc! { "ts": 1 }).projection(doc! { "ts": 1, "users": 1 });
+        Ok(Self { minutes: found.await.context("cannot read the minutes")?, last: (0, 0) })
+    }
+
+    /// As many made-up users as a minute had, as a frame tells them; minutes are asked for in order.
+    async fn minute(&mut self, minute: u32) -> Result<Vec<(u32, Vec<u64>)>> {
+        while self.last.0 < minute {
+            let Some(document) = self.minutes.try_next().await.context("cannot read the minutes")? else {
+                break;
+            };
+            let ts_ms = document.get_datetime("ts").context("a minute without a time")?.timestamp_millis();
+            let users = document.get_i64("users").unwrap_or(0);
+            self.last = (u32::try_from(ts_ms.div_euclid(MINUTE_MS))?, u64::try_from(users)?);
+        }
+        let users = if self.last.0 == minute { self.last.1.min(USERS_MAX) } else { 0 };
+        let mut hashes: Vec<u64> = (0..users).map(|user| domain::hash(&user.to_le_bytes())).collect();
+        hashes.sort_unstable();
+        Ok(vec![(minute, hashes)])
+    }
 }
 
 /// Adds a rollup to the counts of its minute.

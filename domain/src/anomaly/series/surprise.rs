@@ -1,8 +1,6 @@
 //! Rank surprise: how rare a residual is among the past residuals of its own stream. A histogram of
 //! magnitudes on a logarithmic scale needs neither a unit nor a distribution; it forgets by halving.
 
-use crate::anomaly::bytes::{Reader, Writer};
-
 /// Bins of a histogram, [`BINS_PER_OCTAVE`] to a factor of two.
 pub(super) const BINS: usize = 30;
 const BINS_PER_OCTAVE: f64 = 4.0;
@@ -29,7 +27,7 @@ pub(super) struct Histogram {
     /// Sum of the bins.
     total: u32,
     /// Highest bin in use.
-    top: usize,
+    top: u8,
 }
 
 const EMPTY: i16 = i16::MIN;
@@ -94,8 +92,9 @@ impl Histogram {
         let above = f64::from(above) + (1.0 - fraction) * f64::from(self.bins[bin]);
         let tail = (above / f64::from(UNIT) + 0.5) / (seen + PRIOR + 1.0);
         let mut surprise = -libm::log10(tail);
-        if bin > self.top {
-            let beyond = (bin - self.top - 1) as f64 + fraction;
+        let top = usize::from(self.top);
+        if bin > top {
+            let beyond = (bin - top - 1) as f64 + fraction;
             surprise += DECADES_PER_OCTAVE * beyond / BINS_PER_OCTAVE;
         }
         surprise.max(0.0)
@@ -104,7 +103,7 @@ impl Histogram {
     fn learn(&mut self, bin: usize) {
         self.bins[bin] += UNIT;
         self.total += u32::from(UNIT);
-        self.top = self.top.max(bin);
+        self.top = self.top.max(bin as u8);
         self.since_halved += 1;
         if self.since_halved == HALF_LIFE {
             self.since_halved = 0;
@@ -115,26 +114,6 @@ impl Histogram {
     }
 
     fn find_top(&mut self) {
-        self.top = self.bins.iter().rposition(|&count| count > 0).unwrap_or(0);
-    }
-
-    pub fn encode(&self, out: &mut Writer) {
-        out.i16(self.base);
-        out.u16(self.since_halved);
-        self.bins.iter().for_each(|&count| out.u16(count));
-    }
-
-    pub fn decode(bytes: &mut Reader) -> Option<Self> {
-        let mut histogram = Self { base: bytes.i16()?, since_halved: bytes.u16()?, ..Self::default() };
-        for count in &mut histogram.bins {
-            *count = bytes.u16()?;
-        }
-        histogram.total = histogram.bins.iter().map(|&count| u32::from(count)).sum();
-        let most = 2 * u32::from(HALF_LIFE) * u32::from(UNIT);
-        if histogram.since_halved >= HALF_LIFE || histogram.total > most {
-            return None;
-        }
-        histogram.find_top();
-        Some(histogram)
+        self.top = self.bins.iter().rposition(|&count| count > 0).unwrap_or(0) as u8;
     }
 }

@@ -4,6 +4,7 @@ use super::super::*;
 use crate::MINUTE_MS;
 use crate::bson::{Element, documents, elements};
 use crate::event_id::Source;
+use crate::params::JUDGED_LATENESS_MS_ALLOWED;
 use crate::wire::{Cell, Delta, Header, HeavyUser, PartitionPosition};
 
 /// 2026-05-25 00:00, a Monday.
@@ -13,6 +14,7 @@ const SETTINGS: AnomalySettings = AnomalySettings {
     limit_per_minute: None,
     limits: BTreeMap::new(),
     false_alerts_per_week: FALSE_ALERTS_PER_WEEK,
+    lateness_ms_allowed: JUDGED_LATENESS_MS_ALLOWED,
 };
 
 /// A log of one partition that lies a minute behind the clock, and its detector.
@@ -66,7 +68,8 @@ impl Log {
         };
         let source = Source::new(0, 0).expect("in range");
         let (base_offset, last_offset) = (self.lines, self.lines + u64::from(n.max(1)) - 1);
-        let header = Header { source, base_offset, last_offset, ..Header::default() };
+        let stored_at_ms = i64::from(self.minute + 1) * MINUTE_MS;
+        let header = Header { source, base_offset, last_offset, stored_at_ms, ..Header::default() };
         let mut frame = Vec::new();
         DeltaFrame { header, part: 0, parts: 1, delta }.encode(&mut frame);
         self.lines = last_offset + 1;

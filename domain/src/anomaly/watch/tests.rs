@@ -3,6 +3,8 @@
 use super::*;
 
 const LIMIT: f64 = 16.0;
+/// Most bytes of an encoded watch: 10,000 of them fit into a document of MongoDB.
+const ENCODED_BYTES_MAX: usize = 1_408;
 
 fn value(minute: i64) -> u64 {
     100 + (minute * 7_919 % 21) as u64
@@ -44,6 +46,15 @@ fn nothing_is_told_before_something_is_known() {
 }
 
 #[test]
+fn what_begins_with_an_attack_is_no_outage_when_that_ends() {
+    let mut watch = Watch::default();
+    for minute in 0..600 {
+        let count = if minute < 40 { 500 } else { 0 };
+        assert_eq!(next(&mut watch, minute, count).sudden, None, "minute {minute}");
+    }
+}
+
+#[test]
 fn an_attack_does_not_become_normal_but_a_lasting_level_does() {
     let mut watch = watch(3_000);
     for minute in 3_000..3_180 {
@@ -64,17 +75,31 @@ fn it_closes_when_all_is_normal() {
     assert!(closed);
 }
 
+/// A day with a peak at noon and a greater one in the evening.
+fn of_day(minute: i64) -> f64 {
+    let hour = (minute % 1_440) as f64 / 60.0;
+    let peak = |at: f64, width: f64| {
+        let far = (hour - at).abs().min(24.0 - (hour - at).abs());
+        (-far * far / width).exp()
+    };
+    60.0 + 160.0 * peak(21.0, 8.0) + 65.0 * peak(13.0, 6.0)
+}
+
 #[test]
-fn a_broken_season_is_told() {
-    let of_day = |minute: i64| 100 + (minute % 1_440).min(1_440 - minute % 1_440) as u64;
+fn a_broken_season_is_told_and_ends() {
     let mut watch = Watch::default();
     let weeks = 4 * 10_080;
-    for minute in 0..weeks {
-        let judgement = next(&mut watch, minute, of_day(minute));
-        assert_eq!((judgement.sudden, judgement.season), (None, None), "minute {minute}");
+    let mut told = Vec::new();
+    for minute in 0..weeks + 3 * 1_440 {
+        let has_no_evening = (weeks + 990..weeks + 1_440).contains(&minute);
+        let count = if has_no_evening { of_day(minute).min(100.0) } else { of_day(minute) };
+        let judgement = next(&mut watch, minute, count as u64);
+        told.extend(judgement.season.map(|change| (minute - weeks, change)));
+        assert_eq!(judgement.sudden, None, "minute {minute}");
     }
-    let told = (weeks..weeks + 1_440).any(|minute| next(&mut watch, minute, 100).season.is_some());
-    assert!(told);
+    let [(opened, Change::Opened), (closed, Change::Closed)] = told[..] else { panic!("{told:?}") };
+    assert!((1_080..1_320).contains(&opened), "{told:?}");
+    assert!((1_440..1_640).contains(&closed), "{told:?}");
 }
 
 #[test]
@@ -82,9 +107,10 @@ fn bytes_go_both_ways_and_are_bounded() {
     let mut watch = watch(3_000);
     next(&mut watch, 3_000, 500);
     let mut bytes = Vec::new();
-    watch.encode(&mut bytes);
+    watch.encode(&mut Writer(&mut bytes));
     let both = bytes.len() + 62;
     assert!(both <= ENCODED_BYTES_MAX, "{both} with the incident of a season");
-    assert_eq!(Watch::decode(&bytes), Some(watch));
-    assert_eq!(Watch::decode(&bytes[..bytes.len() - 1]), None);
+    assert!(size_of::<Watch>() <= 2_048, "{} bytes", size_of::<Watch>());
+    assert_eq!(Watch::decode(&mut Reader(&bytes)), Some(watch));
+    assert_eq!(Watch::decode(&mut Reader(&bytes[..bytes.len() - 1])), None);
 }

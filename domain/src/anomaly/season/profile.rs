@@ -7,7 +7,7 @@ const VISITS_MAX: u8 = 15;
 
 /// Running means of `BINS` equal parts of a period.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Profile<const BINS: usize> {
+pub(in crate::anomaly) struct Profile<const BINS: usize> {
     means: [f32; BINS],
     /// How often a bin was passed, up to [`VISITS_MAX`].
     visits: [u8; BINS],
@@ -25,7 +25,7 @@ impl<const BINS: usize> Default for Profile<BINS> {
 
 /// A place in a period: the bin, and how far (0 to below 1) in it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Phase {
+pub(in crate::anomaly) struct Phase {
     pub bin: usize,
     pub fraction: f64,
 }
