@@ -5,6 +5,7 @@
 //! another number of events.
 
 mod storage {
+    pub mod cost;
     pub mod events;
     pub mod retention;
     pub mod rollups;

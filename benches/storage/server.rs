@@ -1,7 +1,6 @@
-//! The server that is measured: what work costs it, and what lies on its disk.
+//! The server that is measured, and the inserts that it is given.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use mongodb::Database;
@@ -16,34 +15,11 @@ pub struct Server {
     stat: PathBuf,
 }
 
-/// What a piece of work cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Cost {
-    /// Until the server had answered.
-    pub wall_us: f64,
-    /// The server's CPU, until the checkpoint after it.
-    pub cpu_us: f64,
-}
-
-/// What lies on disk, in bytes.
-pub struct Sizes {
-    pub documents: f64,
-    pub indexes: f64,
-}
-
 impl Server {
     pub async fn new(database: Database) -> Result<Self> {
         let status = database.client().database("admin").run_command(doc! { "serverStatus": 1 }).await?;
         let pid = number(&status, "pid")?;
         Ok(Self { database, stat: format!("/proc/{pid}/stat").into() })
-    }
-
-    pub async fn cost(&self, work: impl Future<Output = Result<()>>) -> Result<Cost> {
-        let (cpu_us, began) = (self.cpu_us()?, Instant::now());
-        work.await?;
-        let wall_us = began.elapsed().as_secs_f64() * 1e6;
-        self.checkpoint().await?;
-        Ok(Cost { wall_us, cpu_us: self.cpu_us()? - cpu_us })
     }
 
     /// Ends with everything on disk; sizes are those of the last checkpoint.
@@ -52,26 +28,20 @@ impl Server {
         Ok(())
     }
 
-    pub async fn sizes(&self, collection: &str) -> Result<Sizes> {
-        let stats = self.database.run_command(doc! { "collStats": collection }).await?;
-        Ok(Sizes { documents: number(&stats, "storageSize")?, indexes: number(&stats, "totalIndexSize")? })
+    /// CPU that it has used.
+    pub fn cpu_us(&self) -> Result<f64> {
+        cpu_us(&self.stat)
     }
+}
 
-    pub async fn insert(&self, commands: Vec<RawDocumentBuf>) -> Result<()> {
-        for command in commands {
-            check(&self.database.run_raw_command(command).await?)?;
-        }
-        Ok(())
-    }
-
-    fn cpu_us(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(&self.stat)
-            .with_context(|| format!("cannot read {}; this benchmark needs Linux", self.stat.display()))?;
-        // The name before the bracket may hold anything. Fields 14 and 15 are user and system time.
-        let (_, fields) = stat.rsplit_once(')').context("no process")?;
-        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        Ok(times.sum::<Result<f64, _>>()? / TICKS_PER_S * 1e6)
-    }
+/// CPU that a process has used, by its `/proc/PID/stat`.
+pub fn cpu_us(stat: &Path) -> Result<f64> {
+    let stat = std::fs::read_to_string(stat)
+        .with_context(|| format!("cannot read {}; this benchmark needs Linux", stat.display()))?;
+    // The name before the bracket may hold anything. Fields 14 and 15 are user and system time.
+    let (_, fields) = stat.rsplit_once(')').context("no process")?;
+    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(times.sum::<Result<f64, _>>()? / TICKS_PER_S * 1e6)
 }
 
 /// One insert of all `documents`, as the sink makes them.
