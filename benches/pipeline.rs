@@ -7,20 +7,14 @@
 #[path = "storage/server.rs"]
 mod server;
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use domain::bson::documents;
-use domain::filter_map::{Batch, Line, write_frame};
-use domain::params::{FilterMapSettings, Params};
-use domain::wire::{EventsFrame, EventsFrameWriter};
-use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::{Client, Database};
-use producer::pace::Backfill;
-use producer::{Generator, GeneratorConfig};
 use server::{Server, check, insert_command, median};
 use sink::schema::EVENTS;
 use sink::schema::definition::events as ours;
@@ -33,9 +27,8 @@ const ROUNDS: usize = 3;
 const DOCUMENTS_PER_INSERT: usize = 5_000;
 /// Numbers of writers that the ceiling is tried with.
 const WRITERS: [usize; 3] = [1, 2, 4];
-const SEED: u64 = 7;
-/// 2026-03-02T00:00:00Z, a Monday.
-const START_MS: i64 = 1_772_409_600_000;
+/// A Monday.
+const START: &str = "2026-03-02T00:00:00Z";
 /// How often a process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -56,9 +49,9 @@ async fn main() -> Result<()> {
     let rate = parameter("STREAMPULSE_BENCH_RATE", RATE_DEFAULT)?;
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("lines.ndjson");
-    let documents = write_lines(&file, events, rate)?;
+    produce(&file, events, rate)?;
     let mongod = Mongod::start(dir.path(), None).await?;
-    let measured = measure(&mongod.uri(), dir.path(), &file, &documents).await;
+    let measured = measure(&mongod.uri(), dir.path(), &file).await;
     mongod.stop().await;
     measured
 }
@@ -73,54 +66,33 @@ where
     }
 }
 
-/// Writes the lines; gives their documents as the pipeline stores them.
-fn write_lines(file: &Path, events: usize, rate: f64) -> Result<Vec<RawDocumentBuf>> {
-    let settings = FilterMapSettings::parse(&Params::new()).map_err(anyhow::Error::msg)?;
-    let config = GeneratorConfig { seed: SEED, malformed_share: 0.0, ..GeneratorConfig::default() };
-    let mut generator = Generator::new(config);
-    let mut instants = Backfill::new(START_MS, i64::MAX, rate, SEED).take(events);
-    let mut out = BufWriter::new(std::fs::File::create(file)?);
-    let (mut writer, mut frame) = (EventsFrameWriter::default(), Vec::new());
-    let mut all = Vec::with_capacity(events);
-    loop {
-        let lines: Vec<Vec<u8>> = instants
-            .by_ref()
-            .take(DOCUMENTS_PER_INSERT)
-            .map(|now_ms| {
-                let mut line = Vec::new();
-                generator.next_line(now_ms, &mut line);
-                line
-            })
-            .collect();
-        if lines.is_empty() {
-            break;
-        }
-        for line in &lines {
-            out.write_all(line)?;
-            out.write_all(b"\n")?;
-        }
-        let base_offset = all.len() as u64;
-        let numbered = (base_offset..).zip(&lines).map(|(offset, value)| Line { offset, value });
-        frame.clear();
-        write_frame(
-            &settings,
-            Batch { base_offset, stored_at_ms: START_MS },
-            numbered,
-            &mut writer,
-            &mut frame,
-        );
-        for document in documents(EventsFrame::decode(&frame)?.documents) {
-            all.push(RawDocument::from_bytes(document)?.to_owned());
-        }
-    }
-    out.flush()?;
-    ensure!(all.len() == events, "{} documents of {events} lines", all.len());
-    Ok(all)
+/// Writes the lines.
+fn produce(file: &Path, events: usize, rate: f64) -> Result<()> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streampulse"));
+    command.args(["produce", "--print", "--start", START]);
+    command.args(["--events", &events.to_string(), "--rate", &rate.to_string(), "--seed", "7"]);
+    let status = command.stdout(std::fs::File::create(file)?).stderr(Stdio::null()).status()?;
+    ensure!(status.success(), "streampulse produce ended with {status}");
+    Ok(())
 }
 
-async fn measure(uri: &str, dir: &Path, file: &Path, documents: &[RawDocumentBuf]) -> Result<()> {
+/// The documents that the pipeline stores, from a run that is not measured.
+async fn stored(
+    client: &Client,
+    server: &Server,
+    uri: &str,
+    dir: &Path,
+    file: &Path,
+) -> Result<Vec<RawDocumentBuf>> {
+    up(client, server, uri, dir, file, None).await?;
+    let events = client.database("pipeline").collection::<RawDocumentBuf>(EVENTS);
+    Ok(events.find(doc! {}).await?.try_collect().await?)
+}
+
+async fn measure(uri: &str, dir: &Path, file: &Path) -> Result<()> {
     let client = Client::with_uri_str(uri).await?;
     let server = Server::new(client.database("admin")).await?;
+    let documents = stored(&client, &server, uri, &dir.join("first"), file).await?;
     let million = documents.len() as f64 / 1e6;
     let inserts: Vec<RawDocumentBuf> = documents
         .chunks(DOCUMENTS_PER_INSERT)
@@ -133,7 +105,9 @@ async fn measure(uri: &str, dir: &Path, file: &Path, documents: &[RawDocumentBuf
             runs.push(bare(&client, &server, &inserts, writers, false).await?);
         }
         as_ours.push(bare(&client, &server, &inserts, WRITERS[1], true).await?);
-        pipeline.push(up(&client, &server, uri, &dir.join(round.to_string()), file, documents.len()).await?);
+        pipeline.push(
+            up(&client, &server, uri, &dir.join(round.to_string()), file, Some(documents.len())).await?,
+        );
         eprintln!("round {} of {ROUNDS} is done", round + 1);
     }
     let by = |runs: &[Run], part: fn(&Run) -> f64| median(runs.iter().map(part).collect());
@@ -219,7 +193,7 @@ async fn up(
     uri: &str,
     dir: &Path,
     file: &Path,
-    events: usize,
+    expected: Option<usize>,
 ) -> Result<Run> {
     let database = client.database("pipeline");
     database.drop().await?;
@@ -243,7 +217,7 @@ async fn up(
     server.checkpoint().await?;
     let server_s = (server.cpu_us()? - server_s) / 1e6;
     let stored = database.collection::<Document>(EVENTS).count_documents(doc! {}).await?;
-    ensure!(stored == events as u64, "{stored} of {events} events are stored");
+    ensure!(expected.is_none_or(|expected| stored == expected as u64), "{stored} of {expected:?} are stored");
     Ok(Run { wall_s, server_s, process_s, peak_mib })
 }
 
