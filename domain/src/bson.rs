@@ -1,10 +1,8 @@
 //! The part of BSON that documents of this project need, written straight into a byte buffer and read in
 //! place. SmartModules make documents with it, so that sinks hand them to MongoDB untouched.
 
-use serde_json::Value;
-
-/// Deepest nesting of objects and arrays kept in a document; MongoDB itself takes 100.
-pub const DEPTH_MAX: usize = 64;
+use crate::fields::Fields;
+use crate::json::{Json, Kind};
 
 const DOUBLE: u8 = 0x01;
 const STRING: u8 = 0x02;
@@ -14,6 +12,9 @@ const BOOLEAN: u8 = 0x08;
 const DATE: u8 = 0x09;
 const NULL: u8 = 0x0a;
 const INT64: u8 = 0x12;
+
+/// Longest text that is copied word by word.
+const SHORT_BYTES_MAX: usize = 48;
 
 /// Writes one document at the end of a buffer. Keys must not hold a NUL byte.
 pub struct Writer<'a> {
@@ -30,11 +31,12 @@ impl<'a> Writer<'a> {
     }
 
     /// A text.
+    #[inline]
     pub fn string(&mut self, key: &str, value: &str) {
         self.key(STRING, key);
         let length = u32::try_from(value.len() + 1).expect("texts are bounded by the line");
         self.out.extend_from_slice(&length.to_le_bytes());
-        self.out.extend_from_slice(value.as_bytes());
+        self.put(value.as_bytes());
         self.out.push(0);
     }
 
@@ -63,16 +65,30 @@ impl<'a> Writer<'a> {
 
     /// A nested document, written by `fill`.
     pub fn document(&mut self, key: &str, fill: impl FnOnce(&mut Writer)) {
-        self.key(DOCUMENT, key);
-        let mut inner = Writer::new(self.out);
-        fill(&mut inner);
-        inner.finish();
+        self.nested(DOCUMENT, key, fill);
     }
 
-    /// Any JSON value, its object keys made harmless with [`harmless_name`]. Stops descending at
-    /// [`DEPTH_MAX`] (callers check [`depth`] first, so that nothing is cut silently).
-    pub fn json(&mut self, key: &str, value: &Value) {
-        self.json_at(key, value, 0);
+    /// A truth value.
+    pub fn boolean(&mut self, key: &str, value: bool) {
+        self.key(BOOLEAN, key);
+        self.out.push(u8::from(value));
+    }
+
+    /// Any JSON value, the names in it made harmless as [`Fields`] does it.
+    pub fn json(&mut self, key: &str, json: Json) {
+        match json.kind() {
+            Kind::Null => self.null(key),
+            Kind::Bool(value) => self.boolean(key, value),
+            Kind::Whole(value) => self.int64(key, value),
+            Kind::Double(value) => self.double(key, value),
+            Kind::Text(text) => self.string(key, &text),
+            Kind::Array => self.nested(ARRAY, key, |array| {
+                for (index, value) in json.elements().enumerate() {
+                    array.json(&index.to_string(), value);
+                }
+            }),
+            Kind::Object => self.document(key, |document| Fields::of(json).write(document)),
+        }
     }
 
     /// Ends the document.
@@ -82,80 +98,77 @@ impl<'a> Writer<'a> {
         self.out[self.start..self.start + 4].copy_from_slice(&length.to_le_bytes());
     }
 
-    fn json_at(&mut self, key: &str, value: &Value, level: usize) {
-        match value {
-            Value::Null => self.null(key),
-            Value::Bool(value) => {
-                self.key(BOOLEAN, key);
-                self.out.push(u8::from(*value));
-            }
-            Value::Number(number) => match number.as_i64() {
-                Some(whole) => self.int64(key, whole),
-                None => self.double(key, number.as_f64().unwrap_or(f64::NAN)),
-            },
-            Value::String(text) => self.string(key, text),
-            Value::Array(values) => {
-                self.key(ARRAY, key);
-                let mut inner = Writer::new(self.out);
-                for (index, value) in values.iter().enumerate().take_while(|_| level < DEPTH_MAX) {
-                    inner.json_at(&index.to_string(), value, level + 1);
-                }
-                inner.finish();
-            }
-            Value::Object(fields) => {
-                self.key(DOCUMENT, key);
-                let mut inner = Writer::new(self.out);
-                let fields = harmless_fields(fields.iter());
-                for (name, value) in fields.iter().take_while(|_| level < DEPTH_MAX) {
-                    inner.json_at(name, value, level + 1);
-                }
-                inner.finish();
-            }
-        }
+    fn nested(&mut self, kind: u8, key: &str, fill: impl FnOnce(&mut Writer)) {
+        self.key(kind, key);
+        let mut inner = Writer::new(self.out);
+        fill(&mut inner);
+        inner.finish();
     }
 
+    #[inline]
     fn key(&mut self, kind: u8, key: &str) {
         debug_assert!(!key.as_bytes().contains(&0), "a key with a NUL byte would end early");
         self.out.push(kind);
-        self.out.extend_from_slice(key.as_bytes());
+        self.put(key.as_bytes());
         self.out.push(0);
     }
-}
 
-/// A field name that MongoDB takes as a plain name: `$` and `.` become their full-width forms (as MongoDB's
-/// manual advises), NUL becomes the replacement character.
-pub fn harmless_name(name: &str) -> String {
-    name.chars()
-        .map(|c| match c {
-            '$' => '\u{ff04}',
-            '.' => '\u{ff0e}',
-            '\0' => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
-/// Fields with harmless names; names that became equal get `_` appended until they differ.
-pub fn harmless_fields<'v>(
-    fields: impl Iterator<Item = (&'v String, &'v Value)>,
-) -> std::collections::BTreeMap<String, &'v Value> {
-    let mut harmless = std::collections::BTreeMap::new();
-    for (name, value) in fields {
-        let mut name = harmless_name(name);
-        while harmless.contains_key(&name) {
-            name.push('_');
+    /// Appends bytes. Most are few, and in WASM a copy of unknown length is a call out of the module, so they
+    /// go eight at a time.
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if bytes.len() > SHORT_BYTES_MAX {
+            self.out.extend_from_slice(bytes);
+            return;
         }
-        harmless.insert(name, value);
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.out.extend_from_slice(word));
+        rest.iter().for_each(|byte| self.out.push(*byte));
     }
-    harmless
 }
 
-/// How deep a value nests: 0 for a scalar, 1 for an array of scalars.
-pub fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
+/// Reads a document's first elements in the order in which [`Writer`] wrote them, in place and without a look
+/// at the rest.
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of one document.
+    pub fn new(document: &'a [u8]) -> Self {
+        Self { rest: document.get(4..).unwrap_or(&[]) }
+    }
+
+    /// The next element if it is a whole number of this name.
+    pub fn int64(&mut self, key: &str) -> Option<i64> {
+        self.number(INT64, key)
+    }
+
+    /// The next element if it is a date of this name, in milliseconds since 1970.
+    pub fn date(&mut self, key: &str) -> Option<i64> {
+        self.number(DATE, key)
+    }
+
+    /// The next element if it is a text of this name, in UTF-8.
+    #[inline]
+    pub fn text(&mut self, key: &str) -> Option<&'a [u8]> {
+        let (length, rest) = self.value(STRING, key)?.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (text, rest) = rest.split_at_checked(length)?;
+        self.rest = rest;
+        text.split_last().map(|(_, text)| text)
+    }
+
+    #[inline]
+    fn number(&mut self, kind: u8, key: &str) -> Option<i64> {
+        let (number, rest) = self.value(kind, key)?.split_first_chunk()?;
+        self.rest = rest;
+        Some(i64::from_le_bytes(*number))
+    }
+
+    #[inline]
+    fn value(&self, kind: u8, key: &str) -> Option<&'a [u8]> {
+        self.rest.strip_prefix(&[kind])?.strip_prefix(key.as_bytes())?.strip_prefix(&[0])
     }
 }
 
@@ -236,23 +249,42 @@ impl<'a> Iterator for Documents<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_reference_implementation_reads_what_is_written() {
-        let value = json!({"a": [1, 2.5, null, true, {"$x.y": "z"}], "big": 18446744073709551615u64});
+        let json = Json::parse(
+            br#"{"a": [1, 2.5, null, true, {"$x.y": "z"}], "big": 18446744073709551615, "twice": 1, "twice": 2}"#,
+        );
         let mut bytes = Vec::new();
         let mut writer = Writer::new(&mut bytes);
         writer.int64("_id", 7);
         writer.date("ts", 1_700_000_000_000);
         writer.string("city", "São Paulo");
-        writer.json("extra", &value);
+        writer.json("extra", json.expect("valid"));
         writer.finish();
         let document: ::bson::Document = ::bson::RawDocument::from_bytes(&bytes)
             .and_then(|raw| raw.try_into())
             .expect("the bytes are BSON");
-        expect_test::expect![[r#"{ "_id": 7, "ts": DateTime("2023-11-14 22:13:20.0 +00:00:00"), "city": "São Paulo", "extra": { "a": [1, 2.5, null, true, { "＄x．y": "z" }], "big": 18446744073709552000 } }"#]]
+        expect_test::expect![[r#"{ "_id": 7, "ts": DateTime("2023-11-14 22:13:20.0 +00:00:00"), "city": "São Paulo", "extra": { "a": [1, 2.5, null, true, { "＄x．y": "z" }], "big": 18446744073709552000, "twice": 2 } }"#]]
         .assert_eq(&document.to_string());
+    }
+
+    #[test]
+    fn known_elements_are_read_in_their_order() {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes);
+        writer.int64("_id", 7);
+        writer.date("ts", -1);
+        writer.string("city", "Rio");
+        writer.finish();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!((reader.date("ts"), reader.int64("_i"), reader.text("_id")), (None, None, None));
+        assert_eq!((reader.int64("_id"), reader.date("ts")), (Some(7), Some(-1)));
+        assert_eq!((reader.text("city"), reader.text("city")), (Some(&b"Rio"[..]), None));
+        for length in 0..bytes.len() - 1 {
+            let mut cut = Reader::new(&bytes[..length]);
+            assert_eq!(cut.int64("_id").and(cut.date("ts")).and(cut.text("city")), None);
+        }
     }
 
     #[test]
@@ -268,12 +300,5 @@ mod tests {
             [("_id", Element::Int64(7)), ("extra", Element::Other), ("city", Element::String("Rio"))];
         assert_eq!(read, expected);
         assert_eq!(elements(&bytes[..bytes.len() - 3]).count(), 2, "a cut document ends early");
-    }
-
-    #[test]
-    fn names_that_collide_stay_apart() {
-        let value = json!({"a.b": 1, "a．b": 2});
-        let fields = harmless_fields(value.as_object().expect("an object").iter());
-        assert_eq!(fields.keys().collect::<Vec<_>>(), ["a．b", "a．b_"]);
     }
 }

@@ -1,16 +1,13 @@
 //! The work of `access-filter-map` on one stored batch: lines become documents and rejects.
 
-use std::fmt::Write;
-
-use serde_json::{Map, Value, json};
-
-use crate::CODE_HASH;
 use crate::event_id::EventId;
-use crate::normalize::{Event, Outcome, Reject, RejectReason, country_text, write_reject};
+use crate::json::quote;
+use crate::normalize::{Outcome, Reject, RejectReason, country_text, write_reject};
 use crate::oversized::Oversized;
 use crate::params::FilterMapSettings;
 use crate::wire::{EventsFrameWriter, Header};
 use crate::zones::ZONE_OTHER;
+use crate::{CODE_HASH, time};
 
 /// One record of a stored batch.
 #[derive(Clone, Copy, Debug)]
@@ -75,17 +72,36 @@ pub fn write_frame<'a>(
 /// The JSON that a person sees for one line: the event, or why it is none.
 pub fn to_json(settings: &FilterMapSettings, line: Line) -> String {
     let (outcome, kept, line_bytes) = outcome(settings, line.value);
+    let mut json = format!("{{\"offset\":{}", line.offset);
+    let mut text = |name: &str, value: &str| {
+        json.extend([",\"", name, "\":"]);
+        quote(value, &mut json);
+    };
     match outcome {
-        Outcome::Accepted(event) => event_json(settings, line.offset, &event).to_string(),
-        Outcome::Rejected(reject) => json!({
-            "offset": line.offset,
-            "rejected": reject.reason.name(),
-            "field": reject.field.map(|field| field.name()),
-            "bytes": line_bytes,
-            "line": String::from_utf8_lossy(kept),
-        })
-        .to_string(),
+        Outcome::Accepted(event) => {
+            let normalizer = &settings.normalizer;
+            text("timestamp", &time::rfc_3339(event.ts_ms));
+            text("user_id", &event.user_id);
+            text("device", normalizer.devices().name(event.device));
+            text("content_type", normalizer.content_types().name(event.content_type));
+            text("country", country_text(&event.country));
+            text("city", &event.city);
+            if !event.extra.is_empty() {
+                json.push_str(",\"extra\":");
+                event.extra.to_json(&mut json);
+            }
+        }
+        Outcome::Rejected(reject) => {
+            text("rejected", reject.reason.name());
+            if let Some(field) = reject.field {
+                text("field", field.name());
+            }
+            text("line", &String::from_utf8_lossy(kept));
+            json.push_str(&format!(",\"bytes\":{line_bytes}"));
+        }
     }
+    json.push('}');
+    json
 }
 
 /// What a line became, the part of it that is at hand, and its whole length in bytes.
@@ -97,32 +113,6 @@ fn outcome<'a>(settings: &FilterMapSettings, line: &'a [u8]) -> (Outcome<'a>, &'
         }
         None => (settings.normalizer.normalize(line), line, line.len() as u64),
     }
-}
-
-fn event_json(settings: &FilterMapSettings, offset: u64, event: &Event) -> Value {
-    let mut json = Map::new();
-    json.insert("offset".to_owned(), offset.into());
-    json.insert("timestamp".to_owned(), rfc_3339(event.ts_ms).into());
-    json.insert("user_id".to_owned(), event.user_id.as_ref().into());
-    json.insert("device".to_owned(), settings.normalizer.devices().name(event.device).into());
-    json.insert(
-        "content_type".to_owned(),
-        settings.normalizer.content_types().name(event.content_type).into(),
-    );
-    json.insert("country".to_owned(), country_text(&event.country).into());
-    json.insert("city".to_owned(), event.city.as_ref().into());
-    if !event.extra.is_empty() {
-        json.insert("extra".to_owned(), Value::Object(event.extra.clone()));
-    }
-    Value::Object(json)
-}
-
-fn rfc_3339(ts_ms: i64) -> String {
-    let mut text = String::new();
-    if let Some(time) = chrono::DateTime::from_timestamp_millis(ts_ms) {
-        write!(text, "{}", time.format("%Y-%m-%dT%H:%M:%S%.3fZ")).expect("a String takes all");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -156,11 +146,9 @@ mod tests {
     #[test]
     fn people_see_json() {
         let settings = FilterMapSettings::parse(&Params::new()).expect("valid");
-        expect_test::expect![[
-            r#"{"city":"Rio","content_type":"movie","country":"BR","device":"tv","extra":{"x":1},"offset":7,"timestamp":"2026-11-22T10:00:00.000Z","user_id":"u"}"#
-        ]]
+        expect_test::expect![[r#"{"offset":7,"timestamp":"2026-11-22T10:00:00.000Z","user_id":"u","device":"tv","content_type":"movie","country":"BR","city":"Rio","extra":{"x":1}}"#]]
         .assert_eq(&to_json(&settings, Line { offset: 7, value: VALID }));
-        expect_test::expect![[r#"{"bytes":2,"field":null,"line":"[]","offset":8,"rejected":"not_object"}"#]]
+        expect_test::expect![[r#"{"offset":8,"rejected":"not_object","line":"[]","bytes":2}"#]]
             .assert_eq(&to_json(&settings, Line { offset: 8, value: b"[]" }));
     }
 }

@@ -3,6 +3,7 @@
 //! The same code is compiled natively and to WASM, so nothing here touches files, sockets, clocks,
 //! randomness, threads or logs: time and settings are arguments, and bad input is a value.
 //!
+//! - [`json`], [`fields`], [`bson`]: values of a line, read in place and written into documents
 //! - [`normalize`]: one log line becomes an [`Event`] or a [`Reject`]
 //! - [`wire`]: the binary frames that travel between SmartModules and sinks
 //! - [`filter_map`], [`window`], [`anomaly`]: the three SmartModules' work on one stored batch
@@ -11,11 +12,14 @@
 pub mod anomaly;
 pub mod bson;
 pub mod event_id;
+pub mod fields;
 pub mod filter_map;
+pub mod json;
 pub mod normalize;
 pub mod oversized;
 pub mod params;
 pub mod positions;
+pub mod time;
 pub mod vocabulary;
 pub mod window;
 pub mod wire;

@@ -11,18 +11,15 @@
 //!   2000 to 2099, is `bad_timestamp`;
 //! - a country that is not in ISO 3166-1 alpha-2 is `bad_country`.
 
-mod json;
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
-use crate::LINE_BYTES_MAX;
-use crate::bson::{DEPTH_MAX, Writer, depth, harmless_fields};
+use crate::bson::Writer;
 use crate::event_id::EventId;
+use crate::fields::{Extra, Fields};
+use crate::json::{self, DEPTH_MAX, Json, JsonError, Kind};
 use crate::vocabulary::Vocabulary;
-use json::{Fields, Scalar};
+use crate::{LINE_BYTES_MAX, time, zones};
 
 /// Longest `user_id` in bytes.
 pub const USER_ID_BYTES_MAX: usize = 256;
@@ -149,7 +146,7 @@ pub struct Event<'a> {
     /// Not blank, at most [`CITY_BYTES_MAX`].
     pub city: Cow<'a, str>,
     /// Fields that are not required, and the original spelling of a device or content type that is `other`.
-    pub extra: Map<String, Value>,
+    pub extra: Fields<'a>,
 }
 
 /// What the log calls the required fields.
@@ -206,12 +203,9 @@ impl Normalizer {
     /// A normalizer with its tables.
     pub fn new(fields: FieldNames, devices: Vocabulary, content_types: Vocabulary) -> Self {
         let mut countries = [[false; 26]; 26];
-        for (first, row) in (b'A'..).zip(&mut countries) {
-            for (second, known) in (b'A'..).zip(row) {
-                let code = [first, second];
-                let code = std::str::from_utf8(&code).expect("two ASCII letters");
-                *known = isocountry::CountryCode::for_alpha2(code).is_ok();
-            }
+        for country in zones::all_countries() {
+            let [row, column] = country.map(|letter| usize::from(letter - b'A'));
+            countries[row][column] = true;
         }
         Self { fields, devices, content_types, countries }
     }
@@ -245,11 +239,7 @@ impl Normalizer {
         document.string("country", country_text(&event.country));
         document.string("city", &event.city);
         if !event.extra.is_empty() {
-            document.document("extra", |extra| {
-                for (name, value) in harmless_fields(event.extra.iter()) {
-                    extra.json(&name, value);
-                }
-            });
+            document.document("extra", |extra| event.extra.write(extra));
         }
         document.finish();
     }
@@ -258,21 +248,33 @@ impl Normalizer {
         if line.len() > LINE_BYTES_MAX {
             return reject(RejectReason::TooLarge, None);
         }
-        let mut fields = match json::parse(line, &self.fields) {
-            Ok(fields) => fields,
-            Err(reason) => return reject(reason, None),
-        };
+        let mut fields = self.fields(line)?;
         let user_id = text(&mut fields, Field::UserId, USER_ID_BYTES_MAX)?;
         let ts_ms = timestamp(&mut fields)?;
-        let mut extra = std::mem::take(&mut fields.extra);
-        let device = fold(&mut fields, Field::Device, &self.devices, &mut extra)?;
-        let content_type = fold(&mut fields, Field::ContentType, &self.content_types, &mut extra)?;
+        let device = fold(&mut fields, Field::Device, &self.devices)?;
+        let content_type = fold(&mut fields, Field::ContentType, &self.content_types)?;
         let country = self.country(&text(&mut fields, Field::Country, LINE_BYTES_MAX)?)?;
         let city = text(&mut fields, Field::City, CITY_BYTES_MAX)?;
-        if extra.values().any(|value| depth(value) >= DEPTH_MAX) {
-            return reject(RejectReason::TooDeep, None);
+        Ok(Event { user_id, ts_ms, device, content_type, country, city, extra: fields.extra })
+    }
+
+    /// The line's fields; of a repeated one the last.
+    fn fields<'a>(&self, line: &'a [u8]) -> Result<LineFields<'a>, Reject> {
+        let (mut required, mut extra) = ([None; REQUIRED.len()], Vec::new());
+        let taken = json::fields(line, |name, value| {
+            let name = name.text();
+            match self.fields.position(&name) {
+                Some(index) => required[index] = Some(value),
+                None => extra.push((name, Extra::Json(value))),
+            }
+        });
+        match taken {
+            Ok(true) => Ok(LineFields { required, extra: Fields::new(extra) }),
+            Ok(false) => reject(RejectReason::NotObject, None),
+            Err(JsonError::Depth) => reject(RejectReason::TooDeep, None),
+            Err(JsonError::Syntax) if nesting(line) > DEPTH_MAX => reject(RejectReason::TooDeep, None),
+            Err(JsonError::Syntax) => reject(RejectReason::NotJson, None),
         }
-        Ok(Event { user_id, ts_ms, device, content_type, country, city, extra })
     }
 
     fn country(&self, text: &str) -> Result<[u8; 2], Reject> {
@@ -319,16 +321,22 @@ fn reject<T>(reason: RejectReason, field: Option<Field>) -> Result<T, Reject> {
     Err(Reject { reason, field })
 }
 
+/// The fields of a line.
+struct LineFields<'a> {
+    required: [Option<Json<'a>>; REQUIRED.len()],
+    extra: Fields<'a>,
+}
+
 /// A required text: not blank, without spaces around it, at most `bytes_max` long.
-fn text<'a>(fields: &mut Fields<'a>, field: Field, bytes_max: usize) -> Result<Cow<'a, str>, Reject> {
-    let text = match fields.required[field as usize].take() {
-        Some(Scalar::Text(text)) => text,
+fn text<'a>(fields: &mut LineFields<'a>, field: Field, bytes_max: usize) -> Result<Cow<'a, str>, Reject> {
+    let text = match fields.required[field as usize].map(Json::kind) {
+        Some(Kind::Text(text)) => text,
         Some(_) => return reject(RejectReason::WrongType, Some(field)),
         None => return reject(RejectReason::MissingField, Some(field)),
     };
     let trimmed = match text {
+        text if is_trimmed(&text) => text,
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     };
     match trimmed.len() {
@@ -338,37 +346,59 @@ fn text<'a>(fields: &mut Fields<'a>, field: Field, bytes_max: usize) -> Result<C
     }
 }
 
-fn timestamp(fields: &mut Fields) -> Result<i64, Reject> {
-    let bad = Reject { reason: RejectReason::BadTimestamp, field: Some(Field::Timestamp) };
-    let ts_ms = if let Some(Scalar::Number(number)) = fields.required[Field::Timestamp as usize] {
+/// Whether there is no space around a text, as its first and last byte tell where both are ASCII.
+fn is_trimmed(text: &str) -> bool {
+    let is_graphic = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    is_graphic(text.as_bytes().first()) && is_graphic(text.as_bytes().last())
+}
+
+fn timestamp(fields: &mut LineFields) -> Result<i64, Reject> {
+    let bad = || Reject { reason: RejectReason::BadTimestamp, field: Some(Field::Timestamp) };
+    let epoch_ms = |number: f64| {
         let millis =
             if number.abs() < EPOCH_SECONDS_END { (number * 1000.0).round() } else { number.floor() };
         // A float beyond the range of i64 saturates, which the range check below refuses.
         millis as i64
-    } else {
-        let text = text(fields, Field::Timestamp, LINE_BYTES_MAX)?;
-        chrono::DateTime::parse_from_rfc3339(&text).map_err(|_| bad.clone())?.timestamp_millis()
     };
-    if (EVENT_TIME_MS_MIN..EVENT_TIME_MS_END).contains(&ts_ms) { Ok(ts_ms) } else { Err(bad) }
+    let ts_ms = match fields.required[Field::Timestamp as usize].map(Json::kind) {
+        Some(Kind::Whole(number)) => epoch_ms(number as f64),
+        Some(Kind::Double(number)) => epoch_ms(number),
+        _ => time::from_rfc_3339(&text(fields, Field::Timestamp, LINE_BYTES_MAX)?).ok_or_else(bad)?,
+    };
+    if (EVENT_TIME_MS_MIN..EVENT_TIME_MS_END).contains(&ts_ms) { Ok(ts_ms) } else { Err(bad()) }
 }
 
 /// The vocabulary's index for a field's text; an unknown text is `other` and its original goes to `extra`.
-fn fold(
-    fields: &mut Fields,
-    field: Field,
-    vocabulary: &Vocabulary,
-    extra: &mut Map<String, Value>,
-) -> Result<u8, Reject> {
+fn fold(fields: &mut LineFields, field: Field, vocabulary: &Vocabulary) -> Result<u8, Reject> {
     let text = text(fields, field, LINE_BYTES_MAX)?;
     Ok(vocabulary.index(&text).unwrap_or_else(|| {
-        let mut name = field.name().to_owned();
-        while extra.contains_key(&name) {
-            name.push('_');
-        }
         let kept = text.floor_char_boundary(SPELLING_KEPT_BYTES_MAX);
-        extra.insert(name, Value::String(text[..kept].to_owned()));
+        let kept = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..kept]),
+            Cow::Owned(text) => Cow::Owned(text[..kept].to_owned()),
+        };
+        fields.extra.insert(field.name(), kept);
         vocabulary.other()
     }))
+}
+
+/// Deepest nesting of brackets outside of strings, whether or not the text is JSON.
+fn nesting(line: &[u8]) -> usize {
+    let (mut level, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in line {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b'}' | b']' if !in_string => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
-
 use crate::anomaly::{FALSE_ALERTS_PER_WEEK, Slice};
 use crate::event_id::Source;
+use crate::json::{Json, Kind, Name};
 use crate::normalize::{FieldNames, Normalizer};
 use crate::vocabulary::Vocabulary;
 use crate::zones::Zones;
@@ -166,12 +165,57 @@ fn known(params: &Params, allowed: &[&str]) -> Result<(), String> {
     }
 }
 
-fn json<T: DeserializeOwned + Default>(params: &Params, key: &str) -> Result<T, String> {
-    match params.get(key) {
-        Some(text) => {
-            serde_json::from_str(text).map_err(|error| format!("{key} is not the JSON expected: {error}"))
+/// A parameter that is JSON, empty where it is not given.
+fn json<T: FromJson + Default>(params: &Params, key: &str) -> Result<T, String> {
+    let Some(text) = params.get(key) else { return Ok(T::default()) };
+    let expected = || format!("{key} is not the JSON expected: {}", T::EXPECTED);
+    Json::parse(text.as_bytes()).ok().and_then(T::from_json).ok_or_else(expected)
+}
+
+/// What parameters hold.
+trait FromJson: Sized {
+    /// What to say of anything else.
+    const EXPECTED: &str;
+
+    fn from_json(json: Json) -> Option<Self>;
+}
+
+impl FromJson for String {
+    const EXPECTED: &str = "a text";
+
+    fn from_json(json: Json) -> Option<Self> {
+        match json.kind() {
+            Kind::Text(text) => Some(text.into_owned()),
+            _ => None,
         }
-        None => Ok(T::default()),
+    }
+}
+
+impl FromJson for u64 {
+    const EXPECTED: &str = "a whole number";
+
+    fn from_json(json: Json) -> Option<Self> {
+        match json.kind() {
+            Kind::Whole(number) => Self::try_from(number).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl FromJson for Vec<String> {
+    const EXPECTED: &str = "a list of texts";
+
+    fn from_json(json: Json) -> Option<Self> {
+        matches!(json.kind(), Kind::Array).then(|| json.elements().map(String::from_json).collect())?
+    }
+}
+
+impl<K: std::str::FromStr + Ord, V: FromJson> FromJson for BTreeMap<K, V> {
+    const EXPECTED: &str = "an object, whose values are of one kind";
+
+    fn from_json(json: Json) -> Option<Self> {
+        let field = |(name, value): (Name, Json)| Some((name.text().parse().ok()?, V::from_json(value)?));
+        matches!(json.kind(), Kind::Object).then(|| json.fields().map(field).collect())?
     }
 }
 

@@ -1,7 +1,7 @@
 //! Closed vocabularies of devices and content types, and the spellings that fold into them: whatever a log
 //! says, counters are keyed by one of at most [`NAMES_MAX`] names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -10,6 +10,8 @@ use unicode_normalization::char::is_combining_mark;
 pub const NAMES_MAX: usize = 16;
 /// Longest name in bytes.
 pub const NAME_BYTES_MAX: usize = 32;
+/// Longest text that is folded without allocation, in bytes.
+const FOLDED_BYTES_MAX: usize = 32;
 /// The name of everything that folds into no other.
 pub const OTHER: &str = "other";
 
@@ -142,7 +144,8 @@ const CONTENT_TYPES: &[(&str, &[&str])] = &[
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     names: Vec<String>,
-    by_spelling: HashMap<String, u8>,
+    /// Spellings and the indexes of their names, by the length of the spelling: a handful each.
+    by_length: Vec<Vec<(String, u8)>>,
 }
 
 impl Vocabulary {
@@ -164,7 +167,7 @@ impl Vocabulary {
     }
 
     fn new(defaults: &[(&str, &[&str])], more: &Spellings) -> Result<Self, String> {
-        let mut vocabulary = Self { names: Vec::new(), by_spelling: HashMap::new() };
+        let mut vocabulary = Self { names: Vec::new(), by_length: Vec::new() };
         for (name, spellings) in defaults {
             vocabulary.add(name, spellings)?;
         }
@@ -176,15 +179,34 @@ impl Vocabulary {
 
     /// The index of the name that `text` is a spelling of.
     pub fn index(&self, text: &str) -> Option<u8> {
-        match self.by_spelling.get(text) {
-            Some(&index) => Some(index),
-            None => self.by_spelling.get(&fold(text)).copied(),
-        }
+        self.find(text).or_else(|| {
+            let mut folded = [0; FOLDED_BYTES_MAX];
+            match fold_ascii(text, &mut folded) {
+                Some(folded) => self.find(folded),
+                None => self.find(&fold(text)),
+            }
+        })
     }
 
     /// The index of `other`.
     pub fn other(&self) -> u8 {
-        self.by_spelling[OTHER]
+        self.find(OTHER).expect("every vocabulary has it")
+    }
+
+    fn find(&self, spelling: &str) -> Option<u8> {
+        let spellings = self.by_length.get(spelling.len())?;
+        spellings.iter().find(|(known, _)| known == spelling).map(|(_, index)| *index)
+    }
+
+    fn insert(&mut self, spelling: String, index: u8) {
+        if self.by_length.len() <= spelling.len() {
+            self.by_length.resize(spelling.len() + 1, Vec::new());
+        }
+        let spellings = &mut self.by_length[spelling.len()];
+        match spellings.iter_mut().find(|(known, _)| *known == spelling) {
+            Some((_, known)) => *known = index,
+            None => spellings.push((spelling, index)),
+        }
     }
 
     /// The name at an index given by this vocabulary.
@@ -219,8 +241,8 @@ impl Vocabulary {
         let index = u8::try_from(index).expect("NAMES_MAX fits");
         let spellings = spellings.iter().map(AsRef::as_ref);
         for spelling in spellings.chain([name]) {
-            self.by_spelling.insert(spelling.to_owned(), index);
-            self.by_spelling.insert(fold(spelling), index);
+            self.insert(spelling.to_owned(), index);
+            self.insert(fold(spelling), index);
         }
         Ok(())
     }
@@ -232,6 +254,19 @@ pub fn fold(text: &str) -> String {
         .filter(|c| !is_combining_mark(*c) && c.is_alphanumeric())
         .flat_map(char::to_lowercase)
         .collect()
+}
+
+/// [`fold`] into a buffer; `None` of a text that is not ASCII or longer.
+fn fold_ascii<'b>(text: &str, buffer: &'b mut [u8; FOLDED_BYTES_MAX]) -> Option<&'b str> {
+    if text.len() > buffer.len() || !text.is_ascii() {
+        return None;
+    }
+    let mut length = 0;
+    for byte in text.bytes().filter(u8::is_ascii_alphanumeric) {
+        buffer[length] = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    std::str::from_utf8(&buffer[..length]).ok()
 }
 
 #[cfg(test)]
@@ -260,6 +295,16 @@ mod tests {
         check(&contents, "se\u{301}rie", Some("series"));
         check(&contents, "documentário", Some("documentary"));
         check(&contents, "Ao vivo", Some("live"));
+    }
+
+    #[test]
+    fn ascii_folds_into_the_same() {
+        for text in ["", "tv", "Smart TV", "SMART-TV", " _Web.OS 5_", "\u{7f}", &"x".repeat(FOLDED_BYTES_MAX)] {
+            assert_eq!(fold_ascii(text, &mut [0; FOLDED_BYTES_MAX]), Some(fold(text).as_str()), "{text:?}");
+        }
+        for text in ["Série", &"x".repeat(FOLDED_BYTES_MAX + 1)] {
+            assert_eq!(fold_ascii(text, &mut [0; FOLDED_BYTES_MAX]), None);
+        }
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //! city, device and content type. The counts are a mergeable partial aggregate: no state outlives the batch,
 //! so a batch that runs twice gives the same bytes twice, and windows are merged downstream.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxHashMap;
 
 use crate::MINUTE_MS;
-use crate::bson::{Element, documents, elements};
+use crate::bson::{Reader, documents};
 use crate::event_id::EventId;
 use crate::params::WindowSettings;
-
 use crate::wire::{Cell, Delta, EventsFrame, HeavyUser, WireError};
 
 /// Most heavy users that are named in the counts of one batch.
@@ -35,7 +35,7 @@ pub fn aggregate(settings: WindowSettings, bytes: &[u8]) -> Result<Delta, WireEr
     let late =
         counter.times_ms.iter().filter(|&&ts_ms| ts_ms < stored_at_ms - settings.lateness_ms_allowed).count();
     let event_time_ms = event_time(std::mem::take(&mut counter.times_ms), stored_at_ms);
-    let mut delta = counter.into_delta();
+    let mut delta = counter.into_delta().ok_or(WireError::Text)?;
     delta.rejected = frame.rejected;
     delta.late = u32::try_from(late).expect("a batch has less than 2^32 lines");
     delta.event_time_ms = event_time_ms;
@@ -50,117 +50,143 @@ fn event_time(mut times_ms: Vec<i64>, stored_at_ms: i64) -> Option<i64> {
     (!times_ms.is_empty()).then(|| *times_ms.select_nth_unstable(middle).1)
 }
 
-/// The fields of an event's document that are counted.
+/// The fields of an event's document that are counted; texts in UTF-8.
 struct Access<'a> {
     ts_ms: i64,
-    user_id: &'a str,
-    device: &'a str,
-    content_type: &'a str,
+    user_id: &'a [u8],
+    device: &'a [u8],
+    content_type: &'a [u8],
+    place: Place<'a>,
+}
+
+/// A window and where its accesses come from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    /// Minutes since 1970.
+    minute: u32,
     zone: u8,
     country: [u8; 2],
-    city: &'a str,
+    city: &'a [u8],
+}
+
+impl Hash for Place<'_> {
+    /// Cities come from the log, so they are hashed well.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(crate::hash(self.city));
+        state.write_u32(self.minute);
+        state.write_u16(u16::from_le_bytes(self.country));
+    }
 }
 
 impl<'a> Access<'a> {
     /// Reads the fields in the order in which `Normalizer::write_event` writes them.
     fn read(document: &'a [u8]) -> Option<Self> {
-        let mut elements = elements(document);
-        let mut next =
-            |key: &str| elements.next().filter(|(found, _)| *found == key).map(|(_, element)| element);
-        let Element::Int64(id) = next("_id")? else { return None };
-        let Element::Date(ts_ms) = next("ts")? else { return None };
-        let mut text = |key: &str| match next(key) {
-            Some(Element::String(text)) => Some(text),
-            _ => None,
-        };
-        Some(Self {
-            ts_ms,
-            user_id: text("user_id")?,
-            device: text("device")?,
-            content_type: text("content_type")?,
-            zone: u8::try_from(EventId::from_number(id)?.zone()).expect("zones have 5 bits"),
-            country: text("country")?.as_bytes().try_into().ok()?,
-            city: text("city")?,
-        })
+        let mut reader = Reader::new(document);
+        let id = reader.int64("_id")?;
+        let ts_ms = reader.date("ts")?;
+        let user_id = reader.text("user_id")?;
+        let device = reader.text("device")?;
+        let content_type = reader.text("content_type")?;
+        let country = reader.text("country")?.try_into().ok()?;
+        let city = reader.text("city")?;
+        let minute = u32::try_from(ts_ms / MINUTE_MS).ok()?;
+        let zone = u8::try_from(EventId::from_number(id)?.zone()).expect("zones have 5 bits");
+        Some(Self { ts_ms, user_id, device, content_type, place: Place { minute, zone, country, city } })
     }
 }
 
-/// Minute since 1970, zone, country and city.
-type Place<'a> = (u32, u8, [u8; 2], &'a str);
-
 #[derive(Default)]
 struct Counter<'a> {
-    devices: Vec<&'a str>,
-    content_types: Vec<&'a str>,
-    cells: HashMap<Place<'a>, BTreeMap<(u8, u8), u32>>,
-    users: HashMap<(u32, u64), (u32, &'a str)>,
+    devices: Vec<&'a [u8]>,
+    content_types: Vec<&'a [u8]>,
+    /// Where in `cells` a place is.
+    places: FxHashMap<Place<'a>, usize>,
+    /// Accesses by device and content type; pairs are few.
+    cells: Vec<(Place<'a>, Vec<(u8, u8, u32)>)>,
+    users: Vec<Seen<'a>>,
     times_ms: Vec<i64>,
+}
+
+/// A user in a minute, once for every access.
+struct Seen<'a> {
+    minute: u32,
+    hash: u64,
+    user_id: &'a [u8],
 }
 
 impl<'a> Counter<'a> {
     fn count(&mut self, access: &Access<'a>) {
-        let minute = u32::try_from(access.ts_ms / MINUTE_MS).expect("event times are from 2000 to 2099");
-        let pair =
-            (index(&mut self.devices, access.device), index(&mut self.content_types, access.content_type));
-        let place = (minute, access.zone, access.country, access.city);
-        *self.cells.entry(place).or_default().entry(pair).or_default() += 1;
-        self.users
-            .entry((minute, crate::hash(access.user_id.as_bytes())))
-            .or_insert((0, access.user_id))
-            .0 += 1;
+        let device = index(&mut self.devices, access.device);
+        let content_type = index(&mut self.content_types, access.content_type);
+        let cell = *self.places.entry(access.place).or_insert_with(|| {
+            self.cells.push((access.place, Vec::new()));
+            self.cells.len() - 1
+        });
+        let counts = &mut self.cells[cell].1;
+        match counts.iter_mut().find(|(d, c, _)| (*d, *c) == (device, content_type)) {
+            Some((_, _, n)) => *n += 1,
+            None => counts.push((device, content_type, 1)),
+        }
+        let (minute, user_id) = (access.place.minute, access.user_id);
+        self.users.push(Seen { minute, hash: crate::hash(user_id), user_id });
         self.times_ms.push(access.ts_ms);
     }
 
-    fn into_delta(self) -> Delta {
-        let counts =
-            |pairs: BTreeMap<(u8, u8), u32>| pairs.into_iter().map(|((d, c), n)| (d, c, n)).collect();
-        let mut cells: Vec<_> = self
-            .cells
-            .into_iter()
-            .map(|((minute, zone, country, city), pairs)| {
-                let city = city.to_owned();
-                Cell { minute, zone, country, city, counts: counts(pairs) }
-            })
-            .collect();
-        cells.sort_unstable_by(|a, b| {
-            let place = (a.minute, a.zone, a.country, &a.city);
-            place.cmp(&(b.minute, b.zone, b.country, &b.city))
+    /// `None` when a text is not UTF-8.
+    fn into_delta(mut self) -> Option<Delta> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let names = |names: &[&[u8]]| names.iter().map(|name| text(name)).collect::<Option<_>>();
+        self.cells.sort_unstable_by_key(|(place, _)| *place);
+        let cells = self.cells.into_iter().map(|(place, mut counts)| {
+            counts.sort_unstable();
+            let Place { minute, zone, country, city } = place;
+            Some(Cell { minute, zone, country, city: text(city)?, counts })
         });
-        let heavy_users = heavy_users(&self.users);
-        let mut users = BTreeMap::<u32, Vec<u64>>::new();
-        for (minute, hash) in self.users.into_keys() {
-            users.entry(minute).or_default().push(hash);
+        let cells = cells.collect::<Option<_>>()?;
+        self.users.sort_unstable_by_key(|seen| (seen.minute, seen.hash));
+        let of_user = |a: &Seen, b: &Seen| (a.minute, a.hash) == (b.minute, b.hash);
+        let mut users = Vec::<(u32, Vec<u64>)>::new();
+        for Seen { minute, hash, .. } in self.users.chunk_by(of_user).map(|accesses| &accesses[0]) {
+            match users.last_mut().filter(|(last, _)| last == minute) {
+                Some((_, hashes)) => hashes.push(*hash),
+                None => users.push((*minute, vec![*hash])),
+            }
         }
-        users.values_mut().for_each(|hashes| hashes.sort_unstable());
-        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
-        Delta {
-            devices: owned(self.devices),
-            content_types: owned(self.content_types),
+        let accesses = u32::try_from(self.users.len()).expect("a batch has less than 2^32 lines");
+        let heavy = heavy_users(self.users.chunk_by(of_user), accesses);
+        let heavy = heavy.into_iter().map(|(n, seen)| {
+            Some(HeavyUser { minute: seen.minute, n, user_id: text(seen.user_id)? })
+        });
+        Some(Delta {
+            devices: names(&self.devices)?,
+            content_types: names(&self.content_types)?,
             cells,
-            users: users.into_iter().collect(),
-            heavy_users,
+            users,
+            heavy_users: heavy.collect::<Option<_>>()?,
             ..Delta::default()
-        }
+        })
     }
 }
 
-fn heavy_users(users: &HashMap<(u32, u64), (u32, &str)>) -> Vec<HeavyUser> {
-    let accesses: u32 = users.values().map(|(n, _)| *n).sum();
+/// The users with most accesses, of all users with their accesses.
+fn heavy_users<'s, 'a>(
+    users: impl Iterator<Item = &'s [Seen<'a>]>,
+    accesses: u32,
+) -> Vec<(u32, &'s Seen<'a>)> {
     let n_min = (accesses / HEAVY_USERS_MAX as u32).clamp(1, HEAVY_USER_N_MIN);
     let mut heavy: Vec<_> = users
-        .iter()
-        .filter(|(_, (n, _))| *n >= n_min)
-        .map(|(&(minute, _), &(n, user_id))| HeavyUser { minute, n, user_id: user_id.to_owned() })
+        .filter_map(|accesses| Some((u32::try_from(accesses.len()).ok()?, accesses.first()?)))
+        .filter(|(n, _)| *n >= n_min)
         .collect();
-    heavy.sort_unstable_by(|a, b| {
-        b.n.cmp(&a.n).then_with(|| (a.minute, &a.user_id).cmp(&(b.minute, &b.user_id)))
+    heavy.sort_unstable_by(|(a_n, a), (b_n, b)| {
+        b_n.cmp(a_n).then_with(|| (a.minute, a.user_id).cmp(&(b.minute, b.user_id)))
     });
     heavy.truncate(HEAVY_USERS_MAX);
     heavy
 }
 
 /// The index of a name, which is appended when it is new. Names come from a vocabulary of at most 16.
-fn index<'a>(names: &mut Vec<&'a str>, name: &'a str) -> u8 {
+fn index<'a>(names: &mut Vec<&'a [u8]>, name: &'a [u8]) -> u8 {
     let index = names.iter().position(|known| *known == name).unwrap_or_else(|| {
         names.push(name);
         names.len() - 1

@@ -24,9 +24,9 @@ impl Zones {
                 return Err(format!("a zone has number {number}, must be 1 to {}", ZONES_MAX - 1));
             }
             for country in countries {
-                let code = isocountry::CountryCode::for_alpha2(country)
-                    .map_err(|_| format!("{country:?} is not a country of ISO 3166-1 alpha-2"))?;
-                let code = code.alpha2().as_bytes().try_into().expect("two letters");
+                let code = all_countries()
+                    .find(|code| code == country.as_bytes())
+                    .ok_or_else(|| format!("{country:?} is not a country of ISO 3166-1 alpha-2"))?;
                 if let Some(other) = zones.insert(code, number).filter(|other| *other != number) {
                     return Err(format!("country {country} lies in zones {other} and {number}"));
                 }
@@ -44,6 +44,12 @@ impl Zones {
     pub fn numbers(&self) -> BTreeSet<u8> {
         self.0.values().copied().chain([ZONE_OTHER]).collect()
     }
+}
+
+/// All countries of ISO 3166-1, by their two letters.
+pub(crate) fn all_countries() -> impl Iterator<Item = [u8; 2]> {
+    let letters = |country: &isocountry::CountryCode| country.alpha2().as_bytes().try_into();
+    isocountry::CountryCode::iter().map(move |country| letters(country).expect("two letters"))
 }
 
 #[cfg(test)]

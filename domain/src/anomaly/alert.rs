@@ -1,8 +1,8 @@
 //! The documents of `access_alerts`.
 
 use super::platform::Slice;
-use crate::MINUTE_MS;
 use crate::bson::Writer;
+use crate::time;
 
 /// How much an alert matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,16 +125,10 @@ impl Entity {
 
 /// An `_id`: what happens, where, and the minute.
 pub(super) fn id(what: &str, place: &str, minute_ms: i64) -> String {
-    format!("{what}|{place}|{}", time(minute_ms, "%Y-%m-%dT%H:%MZ"))
+    format!("{what}|{place}|{}T{}Z", time::date(minute_ms), time::time_of_day(minute_ms))
 }
 
 /// A minute as people read it.
 pub(super) fn minute_text(minute_ms: i64) -> String {
-    time(minute_ms - minute_ms.rem_euclid(MINUTE_MS), "%Y-%m-%d %H:%M UTC")
-}
-
-fn time(ms: i64, format: &str) -> String {
-    chrono::DateTime::from_timestamp_millis(ms)
-        .map(|time| time.format(format).to_string())
-        .unwrap_or_default()
+    format!("{} {} UTC", time::date(minute_ms), time::time_of_day(minute_ms))
 }
