@@ -1,6 +1,8 @@
 //! The part of BSON that documents of this project need, written straight into a byte buffer and read in
 //! place. SmartModules make documents with it, so that sinks hand them to MongoDB untouched.
 
+use std::io::Write;
+
 use crate::fields::Fields;
 use crate::json::{Json, Kind};
 
@@ -68,6 +70,11 @@ impl<'a> Writer<'a> {
         self.nested(DOCUMENT, key, fill);
     }
 
+    /// An array of documents, pushed by `fill`.
+    pub fn documents(&mut self, key: &str, fill: impl FnOnce(&mut Array)) {
+        self.nested(ARRAY, key, |writer| fill(&mut Array { writer, length: 0 }));
+    }
+
     /// A truth value.
     pub fn boolean(&mut self, key: &str, value: bool) {
         self.key(BOOLEAN, key);
@@ -124,6 +131,39 @@ impl<'a> Writer<'a> {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.out.extend_from_slice(word));
         rest.iter().for_each(|byte| self.out.push(*byte));
+    }
+}
+
+/// An array of documents that is being written.
+pub struct Array<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    length: usize,
+}
+
+impl Array<'_, '_> {
+    /// Adds a document, as it is.
+    pub fn push(&mut self, document: &[u8]) {
+        let out = &mut self.writer.out;
+        out.push(DOCUMENT);
+        write!(out, "{}", self.length).expect("a Vec takes all");
+        out.push(0);
+        out.extend_from_slice(document);
+        self.length += 1;
+    }
+
+    /// How many documents it holds.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.writer.out.len() - self.writer.start
     }
 }
 

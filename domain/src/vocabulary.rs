@@ -299,7 +299,8 @@ mod tests {
 
     #[test]
     fn ascii_folds_into_the_same() {
-        for text in ["", "tv", "Smart TV", "SMART-TV", " _Web.OS 5_", "\u{7f}", &"x".repeat(FOLDED_BYTES_MAX)] {
+        for text in ["", "tv", "Smart TV", "SMART-TV", " _Web.OS 5_", "\u{7f}", &"x".repeat(FOLDED_BYTES_MAX)]
+        {
             assert_eq!(fold_ascii(text, &mut [0; FOLDED_BYTES_MAX]), Some(fold(text).as_str()), "{text:?}");
         }
         for text in ["Série", &"x".repeat(FOLDED_BYTES_MAX + 1)] {

@@ -95,14 +95,16 @@ impl<'a> Access<'a> {
     }
 }
 
+/// Accesses by device and content type, which are indexes of their names.
+type Counts = Vec<(u8, u8, u32)>;
+
 #[derive(Default)]
 struct Counter<'a> {
     devices: Vec<&'a [u8]>,
     content_types: Vec<&'a [u8]>,
     /// Where in `cells` a place is.
     places: FxHashMap<Place<'a>, usize>,
-    /// Accesses by device and content type; pairs are few.
-    cells: Vec<(Place<'a>, Vec<(u8, u8, u32)>)>,
+    cells: Vec<(Place<'a>, Counts)>,
     users: Vec<Seen<'a>>,
     times_ms: Vec<i64>,
 }
@@ -154,9 +156,9 @@ impl<'a> Counter<'a> {
         }
         let accesses = u32::try_from(self.users.len()).expect("a batch has less than 2^32 lines");
         let heavy = heavy_users(self.users.chunk_by(of_user), accesses);
-        let heavy = heavy.into_iter().map(|(n, seen)| {
-            Some(HeavyUser { minute: seen.minute, n, user_id: text(seen.user_id)? })
-        });
+        let heavy = heavy
+            .into_iter()
+            .map(|(n, seen)| Some(HeavyUser { minute: seen.minute, n, user_id: text(seen.user_id)? }));
         Some(Delta {
             devices: names(&self.devices)?,
             content_types: names(&self.content_types)?,

@@ -18,7 +18,7 @@ use runtime::{Output, StateLost};
 
 use crate::checkpoint::Checkpoint;
 use crate::schema::ALERTS;
-use crate::write::{Retry, update};
+use crate::write::{Retry, Write, update};
 use crate::{Sink, module, rollups};
 
 /// The job's name.
@@ -96,7 +96,7 @@ impl Alerts<'_> {
             let fields = doc! { "state": state, "at": mongodb::bson::DateTime::now() };
             let to = frame.last_offset + 1;
             self.checkpoint
-                .commit(&self.sink.progress, (self.saved, to), fields, &[(ALERTS, alerts)])
+                .commit(&self.sink.progress, (self.saved, to), fields, &[Write::Update(ALERTS, alerts)])
                 .await?;
             self.saved = to;
             self.sink.progress.alerts_checkpoint.store(to, Ordering::Release);

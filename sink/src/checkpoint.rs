@@ -9,7 +9,7 @@ use mongodb::{ClientSession, Collection, Database};
 
 use crate::schema::daily::stored_in;
 use crate::schema::{REJECTS, STATE};
-use crate::write::{Retry, update};
+use crate::write::{Retry, Write, update};
 use crate::{Progress, fatal, signed};
 
 /// The epoch of the topic `name` with the random `id`: the one it got before, or a new one.
@@ -87,9 +87,6 @@ pub struct Checkpoint {
     session: Option<ClientSession>,
 }
 
-/// Statements (`q`, `u`, `upsert`) for one collection.
-pub type Writes<'a> = (&'a str, Vec<Document>);
-
 impl Checkpoint {
     /// The checkpoint of `job` in a partition of the topic with the random `id`, and its document; a new one
     /// begins at `start`.
@@ -126,7 +123,7 @@ impl Checkpoint {
         progress: &Progress,
         (from, to): (u64, u64),
         fields: Document,
-        writes: &[Writes<'_>],
+        writes: &[Write],
     ) -> Result<()> {
         let mut retry = Retry::new(progress, "store counts");
         let mut set = fields;
@@ -153,14 +150,14 @@ impl Checkpoint {
         &mut self,
         (from, to): (u64, u64),
         moved: &Document,
-        writes: &[Writes<'_>],
+        writes: &[Write],
     ) -> Result<bool, mongodb::error::Error> {
         // An earlier try may have been committed without its answer reaching us.
         let now = self.next().await?;
         if now != Some(signed(from)) {
             return Ok(now == Some(signed(to)));
         }
-        if writes.iter().all(|(_, statements)| statements.is_empty()) {
+        if writes.iter().all(Write::is_empty) {
             return Ok(update(&self.database, STATE, vec![moved.clone()], None).await?.n == 1);
         }
         let session = match &mut self.session {
@@ -192,15 +189,15 @@ async fn transact(
     database: &Database,
     session: &mut ClientSession,
     moved: &Document,
-    writes: &[Writes<'_>],
+    writes: &[Write],
 ) -> Result<bool, mongodb::error::Error> {
     let options = session.start_transaction().read_concern(ReadConcern::local());
     options.write_concern(WriteConcern::majority()).await?;
     if update(database, STATE, vec![moved.clone()], Some(session)).await?.n != 1 {
         return Ok(false);
     }
-    for (collection, statements) in writes {
-        update(database, collection, statements.clone(), Some(session)).await?;
+    for write in writes {
+        write.run(database, session).await?;
     }
     session.commit_transaction().await.map(|()| true)
 }

@@ -245,14 +245,17 @@ impl<'a> Partition<'a> {
         self.logs.topic.open(self.source.partition, self.next, chain).await
     }
 
-    /// What is there to write; empty when nothing came for a while and the checkpoint is behind.
+    /// What is there to write; empty when the checkpoint is behind and nothing came for a while, or nothing is
+    /// there after the end of the input.
     async fn gather(&self, stream: &mut BatchStream) -> Result<Vec<Output>> {
         let first = if self.next == self.saved {
             stream.next().await?
         } else {
-            match tokio::time::timeout(CHECKPOINT_EVERY, stream.next()).await {
-                Ok(output) => output?,
-                Err(_) => return Ok(Vec::new()),
+            tokio::select! {
+                biased;
+                output = stream.next() => output?,
+                () = tokio::time::sleep(CHECKPOINT_EVERY) => return Ok(Vec::new()),
+                () = self.sink.progress.input_ended.cancelled() => return Ok(Vec::new()),
             }
         };
         let size = |output: &Output| output.values.iter().map(Vec::len).sum::<usize>();

@@ -15,6 +15,7 @@ pub mod alerts;
 pub mod checkpoint;
 pub mod connector;
 pub mod events;
+mod gathered;
 pub mod heartbeat;
 pub mod jobs;
 pub mod logging;
@@ -24,6 +25,7 @@ pub mod rollups;
 mod routes;
 pub mod schema;
 mod sketch;
+mod windows;
 mod write;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use domain::RejectReason;
 use domain::wire::{Delta, RejectCounts};
+use tokio_util::sync::CancellationToken;
 
 /// How many minutes are kept for the live view.
 const MINUTES_KEPT_MAX: usize = 5;
@@ -37,6 +38,8 @@ pub struct Progress {
     pub alerts_checkpoint: AtomicU64,
     /// Jobs that have opened their streams, by name and partition.
     running: Mutex<BTreeSet<(&'static str, u32)>>,
+    /// Cancelled when no more lines come in, so that nobody waits for them.
+    pub input_ended: CancellationToken,
     /// MongoDB did not answer the last time.
     pub mongodb_away: AtomicBool,
     minutes: Mutex<BTreeMap<u32, u64>>,

@@ -5,25 +5,26 @@
 //! Frames are gathered for up to a second, then applied in one transaction that also moves the checkpoint.
 //! Frames are known by their place in the log: one that came before is skipped, a missing one stops the job.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use domain::event_id::Source;
 use domain::positions::Position;
-use domain::wire::{self, Cell, Delta, DeltaFrame, Kind};
-use domain::{Admission, MINUTE_MS, Positions};
+use domain::wire::{self, DeltaFrame, Kind, Tick};
+use domain::{Admission, Positions};
 use futures_util::TryStreamExt;
 use mongodb::Database;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 use runtime::{BatchStream, Output};
 use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
-use crate::schema::{Level, MINUTES, STATE};
-use crate::sketch::{SketchError, Sketches, Window, date};
-use crate::write::Retry;
+use crate::gathered::Gathered;
+use crate::schema::STATE;
+use crate::sketch::{SketchError, Sketches};
+use crate::windows::{WindowIds, Windows};
+use crate::write::{Retry, is_duplicate};
 use crate::{Progress, Sink, signed};
 
 /// The job's name.
@@ -35,10 +36,6 @@ const GATHER_MAX: Duration = Duration::from_secs(1);
 /// What to do about frames of another version.
 const UNREADABLE: &str = "access-rollups holds what this version cannot read; what another version left in it has to \
                           be drained with that version";
-/// Cells from which on no more are gathered.
-const GATHERED_CELLS_MAX: usize = 2_000;
-/// Users (by minute) from which on no more are gathered.
-const GATHERED_USERS_MAX: usize = 200_000;
 /// Longest time between checkpoints while only ticks come in.
 const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
@@ -67,6 +64,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
         saved_at: Instant::now(),
         positions,
         sketches: Sketches::default(),
+        windows: Windows::default(),
     };
     loop {
         let gathered = job.gather().await?;
@@ -88,29 +86,18 @@ struct Rollups<'a> {
     saved_at: Instant,
     positions: Positions,
     sketches: Sketches,
-}
-
-/// Minute since 1970, zone, country and city.
-type Place = (u32, u8, [u8; 2], String);
-
-/// Counts of several frames together.
-#[derive(Default)]
-struct Gathered {
-    cells: BTreeMap<Place, BTreeMap<(String, String), u64>>,
-    users: BTreeMap<u32, BTreeSet<u64>>,
-    user_count: usize,
-    /// Rejects and late lines by the minute in which their batch was stored.
-    stored: BTreeMap<u32, (u64, u64)>,
+    windows: Windows,
 }
 
 impl Rollups<'_> {
-    /// Takes in frames until a second has passed since the first one with counts, or there are many.
+    /// Takes in frames until a second has passed since the first one with counts, there are many, or the input
+    /// has ended.
     async fn gather(&mut self) -> Result<Gathered> {
         let mut gathered = Gathered::default();
         let first = self.stream.next().await?;
         self.take(&first, &mut gathered)?;
         let until = Instant::now() + GATHER_MAX;
-        while !gathered.is_empty() && !gathered.is_full() {
+        while !gathered.is_empty() && !gathered.is_full() && !gathered.is_last {
             match tokio::time::timeout_at(until, self.stream.next()).await {
                 Ok(output) => self.take(&output?, &mut gathered)?,
                 Err(_) => break,
@@ -128,7 +115,7 @@ impl Rollups<'_> {
                 continue;
             }
             match wire::kind(value).context(UNREADABLE)? {
-                Kind::Tick => {}
+                Kind::Tick => gathered.is_last = Tick::decode(value)?.end_of_input,
                 Kind::Delta => self.take_delta(DeltaFrame::decode(value)?, gathered)?,
                 kind => bail!("a frame of kind {kind:?} does not belong into access-rollups"),
             }
@@ -157,21 +144,45 @@ impl Rollups<'_> {
         let Sink { database, progress, .. } = self.sink;
         let mut retry = Retry::new(progress, "read user sketches");
         let sketches = loop {
-            match self.sketches.add(database, &gathered.users).await {
+            match self.sketches.add(database, gathered.users()).await {
                 Ok(sketches) => break sketches,
                 Err(SketchError::MongoDb(error)) => retry.after(error).await?,
                 Err(SketchError::Stored(error)) => return Err(error),
             }
         };
         retry.done();
-        let writes = gathered.statements(&sketches);
-        let fields =
-            doc! { "positions": write_positions(&self.positions), "at": mongodb::bson::DateTime::now() };
-        self.checkpoint.commit(progress, (self.saved, self.next), fields, &writes).await?;
+        let windows = gathered.windows();
+        loop {
+            let absent = self.absent(&windows).await?;
+            let writes = gathered.writes(&sketches, &absent);
+            let fields =
+                doc! { "positions": write_positions(&self.positions), "at": mongodb::bson::DateTime::now() };
+            match self.checkpoint.commit(progress, (self.saved, self.next), fields, &writes).await {
+                Ok(()) => break,
+                // A server that has just lost its place as the primary can answer without the newest windows.
+                Err(error) if is_duplicate(&error) => {
+                    tracing::warn!("windows were there that a look-up did not find; looking again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.windows.written(windows);
         self.saved = self.next;
         self.saved_at = Instant::now();
         progress.rollups_checkpoint.store(self.saved, Ordering::Release);
         trim(self.sink).await
+    }
+
+    async fn absent(&self, windows: &WindowIds) -> Result<WindowIds> {
+        let mut retry = Retry::new(&self.sink.progress, "look up windows");
+        let absent = loop {
+            match self.windows.absent(&self.sink.database, windows).await {
+                Ok(absent) => break absent,
+                Err(error) => retry.after(error).await?,
+            }
+        };
+        retry.done();
+        Ok(absent)
     }
 }
 
@@ -180,122 +191,6 @@ pub(crate) async fn trim(sink: &Sink) -> Result<()> {
     let Progress { rollups_checkpoint, alerts_checkpoint, .. } = sink.progress.as_ref();
     let covered = rollups_checkpoint.load(Ordering::Acquire).min(alerts_checkpoint.load(Ordering::Acquire));
     sink.rollups.trim(0, covered).await
-}
-
-impl Gathered {
-    fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.stored.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.cells.len() >= GATHERED_CELLS_MAX || self.user_count >= GATHERED_USERS_MAX
-    }
-
-    fn add(&mut self, delta: Delta, stored_at_ms: i64) -> Result<()> {
-        let Delta { devices, content_types, cells, users, rejected, late, .. } = delta;
-        for Cell { minute, zone, country, city, counts } in cells {
-            let cell = self.cells.entry((minute, zone, country, city)).or_default();
-            for (device, content_type, n) in counts {
-                let pair =
-                    (devices[usize::from(device)].clone(), content_types[usize::from(content_type)].clone());
-                *cell.entry(pair).or_default() += u64::from(n);
-            }
-        }
-        for (minute, hashes) in users {
-            self.user_count += hashes.len();
-            self.users.entry(minute).or_default().extend(hashes);
-        }
-        let rejected: u64 = rejected.iter().map(|count| u64::from(*count)).sum();
-        if rejected > 0 || late > 0 {
-            let minute = u32::try_from(stored_at_ms / MINUTE_MS).context("a batch was stored before 1970")?;
-            let stored = self.stored.entry(minute).or_default();
-            stored.0 += rejected;
-            stored.1 += u64::from(late);
-        }
-        Ok(())
-    }
-
-    /// Update statements by collection, in the order of their `_id`s.
-    fn statements(
-        &self,
-        sketches: &BTreeMap<Window, (i64, mongodb::bson::Binary)>,
-    ) -> Vec<(&'static str, Vec<Document>)> {
-        let mut writes: Vec<_> =
-            Level::ALL.into_iter().map(|level| (level.rollups(), self.rollup_statements(level))).collect();
-        writes.push((MINUTES, self.minute_statements(sketches)));
-        for level in [Level::Hour, Level::Day] {
-            let of_level = sketches.iter().filter(|((window_level, _), _)| *window_level == level);
-            let statement = |((_, window), (users, sketch)): (&Window, &(i64, mongodb::bson::Binary))| {
-                let ts = date(*window);
-                upsert(
-                    ts,
-                    doc! { "$set": { "users": users, "sketch": sketch }, "$setOnInsert": { "ts": ts } },
-                )
-            };
-            writes.push((level.users(), of_level.map(statement).collect()));
-        }
-        writes
-    }
-
-    fn rollup_statements(&self, level: Level) -> Vec<Document> {
-        let mut windows = BTreeMap::<String, (Document, BTreeMap<String, i64>)>::new();
-        for ((minute, zone, country, city), counts) in &self.cells {
-            let window = level.window(*minute);
-            let (_, increments) =
-                windows.entry(rollup_id(*zone, country, window, city)).or_insert_with(|| {
-                    (
-                        doc! { "ts": date(window), "country": country_text(country), "city": city },
-                        BTreeMap::new(),
-                    )
-                });
-            for ((device, content_type), n) in counts {
-                *increments.entry(format!("x.{device}.{content_type}")).or_default() += signed(*n);
-                *increments.entry("n".to_owned()).or_default() += signed(*n);
-            }
-        }
-        let statement = |(id, (first, increments)): (String, (Document, BTreeMap<String, i64>))| {
-            let increments: Document = increments.into_iter().map(|(key, n)| (key, Bson::Int64(n))).collect();
-            upsert(id, doc! { "$inc": increments, "$setOnInsert": first })
-        };
-        windows.into_iter().map(statement).collect()
-    }
-
-    fn minute_statements(&self, sketches: &BTreeMap<Window, (i64, mongodb::bson::Binary)>) -> Vec<Document> {
-        let mut minutes = BTreeMap::<u32, [u64; 3]>::new();
-        for ((minute, _, _, _), counts) in &self.cells {
-            minutes.entry(*minute).or_default()[0] += counts.values().sum::<u64>();
-        }
-        for (minute, (rejected, late)) in &self.stored {
-            let counts = minutes.entry(*minute).or_default();
-            counts[1] += rejected;
-            counts[2] += late;
-        }
-        let statement = |(minute, [n, rejected, late]): (u32, [u64; 3])| {
-            let ts = date(minute);
-            let increments = doc! { "n": signed(n), "rejected": signed(rejected), "late": signed(late) };
-            match sketches.get(&(Level::Minute, minute)) {
-                Some((users, sketch)) => {
-                    let set = doc! { "users": users, "sketch": sketch };
-                    upsert(ts, doc! { "$inc": increments, "$set": set, "$setOnInsert": { "ts": ts } })
-                }
-                None => upsert(ts, doc! { "$inc": increments, "$setOnInsert": { "ts": ts, "users": 0_i64 } }),
-            }
-        };
-        minutes.into_iter().map(statement).collect()
-    }
-}
-
-fn upsert(id: impl Into<Bson>, change: Document) -> Document {
-    doc! { "q": { "_id": id.into() }, "u": change, "upsert": true }
-}
-
-/// Sorts by zone, country and window; the city is last, so that it may hold any character.
-fn rollup_id(zone: u8, country: &[u8; 2], window: u32, city: &str) -> String {
-    format!("{zone}|{}|{window:09}|{city}", country_text(country))
-}
-
-fn country_text(country: &[u8; 2]) -> &str {
-    domain::normalize::country_text(country)
 }
 
 /// The offset of the first line of `source` whose counts are not applied; `None` when none ever were.
@@ -353,18 +248,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_sort_by_zone_country_and_window() {
-        let ids = [
-            rollup_id(0, b"BR", 9, "Rio"),
-            rollup_id(0, b"BR", 29_664_725, "Recife"),
-            rollup_id(0, b"BR", 29_664_726, "A"),
-            rollup_id(1, b"DE", 1, "A|B"),
-        ];
-        assert!(ids.is_sorted());
-        assert_eq!(ids[1], "0|BR|029664725|Recife");
-    }
-
-    #[test]
     fn positions_survive_a_checkpoint() {
         let mut positions = Positions::default();
         let source = Source::new(1, 2).expect("in range");
@@ -372,36 +255,5 @@ mod tests {
         let checkpoint = doc! { "positions": write_positions(&positions) };
         assert_eq!(read_positions(&checkpoint).expect("just written"), positions);
         assert_eq!(read_positions(&doc! {}).expect("a new checkpoint"), Positions::default());
-    }
-
-    #[test]
-    fn counts_of_all_levels_come_from_the_same_cells() {
-        let cell = |minute| Cell {
-            minute,
-            zone: 0,
-            country: *b"BR",
-            city: "Rio".to_owned(),
-            counts: vec![(0, 0, 2), (0, 1, 1)],
-        };
-        let delta = Delta {
-            devices: vec!["tv".to_owned()],
-            content_types: vec!["movie".to_owned(), "live".to_owned()],
-            cells: vec![cell(59), cell(60)],
-            ..Delta::default()
-        };
-        let mut gathered = Gathered::default();
-        gathered.add(delta.clone(), 0).expect("valid");
-        gathered.add(delta, 0).expect("valid");
-        let numbers: Vec<Vec<i64>> = Level::ALL
-            .map(|level| {
-                let statements = gathered.rollup_statements(level);
-                statements
-                    .iter()
-                    .map(|s| s.get_document("u").and_then(|u| u.get_document("$inc")?.get_i64("n")))
-                    .map(|n| n.expect("n"))
-                    .collect()
-            })
-            .to_vec();
-        assert_eq!(numbers, [vec![6, 6], vec![6, 6], vec![12]]);
     }
 }

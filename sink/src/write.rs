@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
-use mongodb::bson::{Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
+use domain::bson::{Array, Writer, documents};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{ClientSession, Database};
 use runtime::retry::{backoff, is_transient_code};
@@ -121,24 +122,40 @@ pub fn insert_commands<'d>(
     collection: &str,
     documents: impl IntoIterator<Item = &'d [u8]>,
 ) -> Result<Vec<RawDocumentBuf>> {
+    let concern = |command: &mut Writer| {
+        command.document("writeConcern", |concern| concern.string("w", "majority"));
+    };
+    Ok(commands(collection, documents.into_iter(), concern)?)
+}
+
+/// Insert commands with what `more` adds, each document written once into its command. The collection's
+/// validator is not asked: it is there for other writers, and asking it for what this program made costs a
+/// fifth of the insert (`cargo xtask bench pipeline`).
+fn commands<'d>(
+    collection: &str,
+    documents: impl Iterator<Item = &'d [u8]>,
+    more: impl Fn(&mut Writer),
+) -> mongodb::bson::error::Result<Vec<RawDocumentBuf>> {
     let mut commands = Vec::new();
-    let mut documents = documents.into_iter().peekable();
+    let mut documents = documents.peekable();
     while documents.peek().is_some() {
-        let (mut array, mut count, mut bytes) = (RawArrayBuf::new(), 0, 0);
-        let fits = |count: usize, bytes: usize| {
-            count == 0 || count < INSERT_DOCUMENTS_MAX && bytes <= INSERT_BYTES_MAX
-        };
-        while let Some(document) = documents.next_if(|next| fits(count, bytes + next.len())) {
-            array.push(RawDocument::from_bytes(document)?.to_owned());
-            count += 1;
-            bytes += document.len();
-        }
-        commands.push(rawdoc! {
-            "insert": collection,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-            "documents": array,
+        let mut bytes = Vec::new();
+        let mut command = Writer::new(&mut bytes);
+        command.string("insert", collection);
+        command.boolean("ordered", false);
+        command.boolean("bypassDocumentValidation", true);
+        more(&mut command);
+        command.documents("documents", |array| {
+            let fits = |array: &Array, next: &[u8]| {
+                array.is_empty()
+                    || array.len() < INSERT_DOCUMENTS_MAX && array.bytes() + next.len() <= INSERT_BYTES_MAX
+            };
+            while let Some(document) = documents.next_if(|next| fits(array, next)) {
+                array.push(document);
+            }
         });
+        command.finish();
+        commands.push(RawDocumentBuf::from_bytes(bytes)?);
     }
     Ok(commands)
 }
@@ -168,6 +185,56 @@ pub async fn insert(
         total.duplicates += written.duplicates - own;
     }
     Ok(total)
+}
+
+/// Whether a transaction was refused because a document to insert is there already.
+pub fn is_duplicate(error: &anyhow::Error) -> bool {
+    let code = |error: &Error| match error.kind.as_ref() {
+        ErrorKind::Custom(custom) => custom.downcast_ref::<WriteError>().map(|error| error.code),
+        ErrorKind::Command(error) => Some(error.code),
+        _ => None,
+    };
+    error.downcast_ref::<Error>().and_then(code) == Some(DUPLICATE_KEY)
+}
+
+/// What is written to a collection in a transaction.
+pub enum Write {
+    /// Documents, one after the other, that are not there yet.
+    Insert(&'static str, Vec<u8>),
+    /// Update statements (`q`, `u`, `upsert`).
+    Update(&'static str, Vec<Document>),
+}
+
+impl Write {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Insert(_, documents) => documents.is_empty(),
+            Self::Update(_, statements) => statements.is_empty(),
+        }
+    }
+
+    /// Writes it in the session's transaction.
+    ///
+    /// # Errors
+    /// As the driver's, and those of single statements.
+    pub async fn run(&self, database: &Database, session: &mut ClientSession) -> Result<(), Error> {
+        match self {
+            Self::Insert(collection, bytes) => {
+                for command in commands(collection, documents(bytes), |_| {})? {
+                    let answer = database.run_raw_command(command).session(&mut *session).await?;
+                    if written(&answer)?.duplicates > 0 {
+                        let message = format!("{collection} has a document that was not there before");
+                        return Err(Error::custom(WriteError { code: DUPLICATE_KEY, message }));
+                    }
+                }
+            }
+            Self::Update(collection, statements) => {
+                update(database, collection, statements.clone(), Some(session)).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Runs update statements (`q`, `u`, `upsert`), in the session's transaction where there is one.
@@ -202,6 +269,33 @@ pub async fn update(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mongodb::bson::rawdoc;
+
+    #[test]
+    fn an_insert_holds_every_document_as_it_is() {
+        let documents: Vec<_> = (0..INSERT_DOCUMENTS_MAX + 2).map(|n| rawdoc! { "_id": n as i64 }).collect();
+        let commands = insert_commands("c", documents.iter().map(|document| document.as_bytes()));
+        let commands: Vec<Document> = commands
+            .expect("BSON")
+            .iter()
+            .map(|command| command.as_ref().try_into().expect("a command is BSON"))
+            .collect();
+        let inserted: Vec<i64> = commands
+            .iter()
+            .flat_map(|command| command.get_array("documents").expect("documents"))
+            .map(|document| document.as_document().expect("a document").get_i64("_id").expect("an id"))
+            .collect();
+        assert!(inserted.into_iter().eq(0..documents.len() as i64));
+        let last = doc! { "insert": "c", "ordered": false, "bypassDocumentValidation": true, "writeConcern": { "w": "majority" } };
+        assert_eq!(commands.len(), 2);
+        assert!(last.iter().all(|(key, value)| commands[1].get(key) == Some(value)), "{}", commands[1]);
+        let large = vec![0; INSERT_BYTES_MAX];
+        let mut bytes = Vec::new();
+        let mut document = Writer::new(&mut bytes);
+        document.string("text", std::str::from_utf8(&large).expect("ASCII"));
+        document.finish();
+        assert_eq!(insert_commands("c", [&bytes[..]; 3]).expect("BSON").len(), 3);
+    }
 
     #[test]
     fn an_answer_that_says_ok_can_hold_errors() {

@@ -215,6 +215,7 @@ async fn feed_and_drain(plan: &Up, sink: &Sink, logs: &Logs, jobs: usize) -> Res
         }
     };
     stop.cancel();
+    sink.progress.input_ended.cancel();
     let draining = drain(sink, logs, plan.until_drained && !asked);
     tokio::pin!(draining);
     loop {

@@ -88,7 +88,12 @@ fn what_the_reference_takes_is_taken_and_is_the_same() {
         let bytes = mutated(&mut rng, &text);
         match (Json::parse(&bytes), serde_json::from_slice::<Value>(&bytes)) {
             (Ok(ours), Ok(reference)) => {
-                assert!(same(&read(ours), &reference), "{} is {:?}", String::from_utf8_lossy(&bytes), read(ours));
+                assert!(
+                    same(&read(ours), &reference),
+                    "{} is {:?}",
+                    String::from_utf8_lossy(&bytes),
+                    read(ours)
+                );
                 valid += 1;
             }
             (Err(_), Err(_)) => invalid += 1,
@@ -156,7 +161,8 @@ fn numbers_keep_their_value() {
 
 #[test]
 fn nesting_is_bounded() {
-    let nested = |levels: usize| Json::parse(("[".repeat(levels) + &"]".repeat(levels)).as_bytes()).map(|_| ());
+    let nested =
+        |levels: usize| Json::parse(("[".repeat(levels) + &"]".repeat(levels)).as_bytes()).map(|_| ());
     assert_eq!(nested(DEPTH_MAX), Ok(()));
     assert_eq!(nested(DEPTH_MAX + 1), Err(JsonError::Depth));
     let line = format!("{{\"a\":{}}}", "[".repeat(DEPTH_MAX - 1) + &"]".repeat(DEPTH_MAX - 1));

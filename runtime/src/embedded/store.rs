@@ -7,12 +7,13 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fluvio_protocol::record::{Batch as FluvioBatch, RawRecords, Record as FluvioRecord};
+use fluvio_protocol::core::EncoderVarInt;
+use fluvio_protocol::record::{Batch as FluvioBatch, RawRecords};
 use fluvio_protocol::{Decoder, Encoder};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::Notify;
 
-use crate::{Batch, Bounds, Note, TopicSpec, TopicState};
+use crate::{Batch, Bounds, Note, Record, TopicSpec, TopicState};
 
 const BATCHES: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("batches");
 const BOUNDS: TableDefinition<u32, (u64, u64)> = TableDefinition::new("bounds");
@@ -21,6 +22,8 @@ const TOPIC: TableDefinition<&str, &str> = TableDefinition::new("topic");
 
 /// Memory that the store may use to cache its file, in bytes.
 const CACHE_BYTES_MAX: usize = 16 << 20;
+/// Most bytes of a record beside its key and value.
+const RECORD_HEAD_BYTES: usize = 32;
 /// Longest wait for a new batch before a reader looks whether anybody still listens.
 const WAIT_MAX: Duration = Duration::from_millis(200);
 
@@ -273,14 +276,9 @@ pub fn encode(batches: Vec<Batch>, stored_at_ms: i64) -> Result<Vec<Encoded>> {
             if count == 0 {
                 return Ok(Encoded { partition, records: 0, bytes: Vec::new(), note });
             }
-            let records: Vec<_> = records
-                .into_iter()
-                .map(|record| match record.key {
-                    Some(key) => FluvioRecord::new_key_value(key, record.value),
-                    None => FluvioRecord::new(record.value),
-                })
-                .collect();
-            let mut encoded: FluvioBatch = records.into();
+            let mut encoded = FluvioBatch::<RawRecords>::default();
+            encoded.mut_records().0 = encode_records(&records)?.into();
+            encoded.header.last_offset_delta = i32::try_from(count - 1)?;
             encoded.header.first_timestamp = stored_at_ms;
             encoded.header.max_time_stamp = stored_at_ms;
             let mut bytes = Vec::new();
@@ -288,6 +286,33 @@ pub fn encode(batches: Vec<Batch>, stored_at_ms: i64) -> Result<Vec<Encoded>> {
             Ok(Encoded { partition, records: count, bytes, note })
         })
         .collect()
+}
+
+/// Records as Fluvio's own encoder writes them, which goes over their bytes one by one.
+fn encode_records(records: &[Record]) -> Result<Vec<u8>> {
+    let bytes_of = |record: &Record| record.value.len() + record.key.as_ref().map_or(0, Vec::len);
+    let mut out = Vec::with_capacity(records.iter().map(|record| bytes_of(record) + RECORD_HEAD_BYTES).sum());
+    out.extend_from_slice(&u32::try_from(records.len())?.to_be_bytes());
+    let mut head = Vec::with_capacity(RECORD_HEAD_BYTES);
+    for (offset_delta, record) in (0_i64..).zip(records) {
+        let Record { key, value } = record;
+        head.clear();
+        // No attributes, and the batch's time.
+        head.extend_from_slice(&[0, 0]);
+        offset_delta.encode_varint(&mut head)?;
+        head.push(u8::from(key.is_some()));
+        if let Some(key) = key {
+            i64::try_from(key.len())?.encode_varint(&mut head)?;
+            head.extend_from_slice(key);
+        }
+        i64::try_from(value.len())?.encode_varint(&mut head)?;
+        // No headers: one byte behind the value.
+        i64::try_from(head.len() + value.len() + 1)?.encode_varint(&mut out)?;
+        out.extend_from_slice(&head);
+        out.extend_from_slice(value);
+        out.push(0);
+    }
+    Ok(out)
 }
 
 fn decode(bytes: &[u8]) -> Result<FluvioBatch<RawRecords>> {
@@ -305,4 +330,34 @@ fn last_offset(bytes: &[u8]) -> u64 {
             .map_or(0, |bytes| bytes.iter().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte)))
     };
     number(0, 8) + number(8 + 4 + 4 + 1 + 4 + 2, 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fluvio_protocol::record::Record as FluvioRecord;
+
+    #[test]
+    fn a_batch_is_what_fluvio_itself_writes() {
+        let record = |key: Option<&[u8]>, length: usize| {
+            let key = key.map(<[u8]>::to_vec);
+            Record { key, value: vec![b'x'; length] }
+        };
+        let mut records = vec![record(None, 0), record(Some(b""), 1), record(Some(b"user"), 70_000)];
+        records.extend((0..200).map(|length| record(Some(b"u"), length)));
+        let fluvio: Vec<_> = records
+            .iter()
+            .map(|Record { key, value }| match key {
+                Some(key) => FluvioRecord::new_key_value(key.clone(), value.clone()),
+                None => FluvioRecord::new(value.clone()),
+            })
+            .collect();
+        let mut reference: FluvioBatch = fluvio.into();
+        reference.header.first_timestamp = 7;
+        reference.header.max_time_stamp = 7;
+        let mut expected = Vec::new();
+        reference.encode(&mut expected, 0).expect("a Vec takes all");
+        let encoded = encode(vec![Batch { partition: 0, records, note: None }], 7).expect("valid");
+        assert!(encoded[0].bytes == expected, "the bytes differ");
+    }
 }

@@ -38,6 +38,8 @@ impl Access {
                 "find",
                 "insert",
                 "update",
+                // What the SmartModules made is not validated again.
+                "bypassDocumentValidation",
                 "listCollections",
                 "listIndexes",
                 "collStats",
