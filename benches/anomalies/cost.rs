@@ -7,12 +7,10 @@ use anyhow::{Context, Result, ensure};
 use domain::anomaly::Detector;
 use domain::params::{AnomalySettings, Params};
 use domain::wire::{AlertsFrame, Cell, Delta, DeltaFrame, Header, PartitionPosition, Tick};
-use fluvio_protocol::record::Record;
-use fluvio_smartengine::{
-    SmartEngine, SmartModuleChainBuilder, SmartModuleChainInstance, SmartModuleConfig, SmartModuleInitialData,
-};
-use fluvio_smartmodule::SMARTMODULE_TIMESTAMPS_VERSION;
-use fluvio_smartmodule::dataplane::smartmodule::SmartModuleInput;
+use fluvio_protocol::record::{Batch, Record};
+use fluvio_smartengine::SmartEngine;
+use runtime::Module;
+use runtime::embedded::Chain;
 
 const SERIES: u16 = 10_000;
 /// Minutes before the measured ones.
@@ -20,8 +18,6 @@ const WARM_UP_MINUTES: i64 = 120;
 const MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
 const ROUNDS: usize = 3;
-/// What Fluvio allows a chain.
-const MEMORY_BYTES_MAX: usize = 1 << 30;
 
 pub fn run() -> Result<()> {
     let modules = streampulse::modules::load()?;
@@ -35,14 +31,19 @@ pub fn run() -> Result<()> {
             state_bytes = state_bytes.max(AlertsFrame::decode(&output)?.state.len());
             Ok(())
         })?);
-        let mut chain = chain(&modules.anomaly)?;
+        let module = Module {
+            name: "access-anomaly".to_owned(),
+            wasm: modules.anomaly.clone(),
+            params: Params::new(),
+            accumulator: Some(Vec::new()),
+        };
+        let mut chain = Chain::new(&SmartEngine::new(), vec![module])?;
         wasm.push(time(|offset, frames| {
-            let records = frames.iter().map(|frame| Record::new(frame.clone())).collect();
-            let mut input = SmartModuleInput::try_from_records(records, SMARTMODULE_TIMESTAMPS_VERSION)?;
-            input.set_base_offset(offset.cast_signed());
-            let output = chain.process(input)?;
-            let [record] = output.successes.as_slice() else { anyhow::bail!("{:?}", output.error) };
-            ensure!(AlertsFrame::decode(record.value().as_ref())?.fault.is_empty());
+            let mut batch: Batch = frames.iter().cloned().map(Record::new).collect::<Vec<_>>().into();
+            batch.base_offset = offset.cast_signed();
+            let output = chain.run(batch.try_into()?)?;
+            let [frame] = output.values.as_slice() else { anyhow::bail!("a batch without a frame") };
+            ensure!(AlertsFrame::decode(frame)?.fault.is_empty());
             Ok(())
         })?);
     }
@@ -56,16 +57,6 @@ pub fn run() -> Result<()> {
     println!("{native:.2} us a point natively, {wasm:.2} us in WASM, median of {ROUNDS} rounds");
     println!("state: {:.0} bytes a series", state_bytes as f64 / series);
     Ok(())
-}
-
-fn chain(wasm: &[u8]) -> Result<SmartModuleChainInstance> {
-    let mut config = SmartModuleConfig::builder();
-    config.smartmodule_names(["access-anomaly".to_owned()].as_slice()).params(Params::new().into());
-    config.initial_data(SmartModuleInitialData::with_aggregate(Vec::new()));
-    let mut builder = SmartModuleChainBuilder::default();
-    builder.set_store_memory_limit(MEMORY_BYTES_MAX);
-    builder.add_smart_module(config.build()?, wasm.to_vec());
-    builder.initialize(&SmartEngine::new())
 }
 
 /// How long the measured minutes take.

@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
         inner.finish();
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, kind: u8, key: &str) {
         debug_assert!(!key.as_bytes().contains(&0), "a key with a NUL byte would end early");
         self.out.push(kind);
@@ -122,15 +122,25 @@ impl<'a> Writer<'a> {
 
     /// Appends bytes. Most are few, and in WASM a copy of unknown length is a call out of the module, so they
     /// go eight at a time.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
         if bytes.len() > SHORT_BYTES_MAX {
             self.out.extend_from_slice(bytes);
             return;
         }
-        let (words, rest) = bytes.as_chunks::<8>();
+        let (words, mut rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.out.extend_from_slice(word));
-        rest.iter().for_each(|byte| self.out.push(*byte));
+        if let Some((half, more)) = rest.split_first_chunk::<4>() {
+            self.out.extend_from_slice(half);
+            rest = more;
+        }
+        if let Some((quarter, more)) = rest.split_first_chunk::<2>() {
+            self.out.extend_from_slice(quarter);
+            rest = more;
+        }
+        if let [byte] = rest {
+            self.out.push(*byte);
+        }
     }
 }
 

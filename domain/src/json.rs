@@ -185,7 +185,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next field of the object that is open; `None` behind its bracket.
-    #[inline]
+    #[inline(always)]
     fn next_field(&mut self) -> Result<Option<(Name<'a>, Json<'a>)>, JsonError> {
         if self.closed(b'}', b'{')? {
             return Ok(None);
@@ -203,6 +203,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Whether the container ends here; otherwise its next part begins here.
+    #[inline(always)]
     fn closed(&mut self, bracket: u8, opening: u8) -> Result<bool, JsonError> {
         let is_first = self.text.as_bytes()[self.at - 1] == opening;
         self.space();
@@ -324,7 +325,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A text with its quotes.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<Json<'a>, JsonError> {
         let (from, mut escaped) = (self.at, false);
         self.expect(b'"')?;

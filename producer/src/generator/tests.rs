@@ -220,7 +220,10 @@ fn a_release_is_one_title_of_one_content_type() {
         if kind == (LineKind::Valid { incident: Some(0) }) {
             assert_eq!(event.country, *b"JP");
             let content = normalizer.content_types().name(event.content_type);
-            *titles.entry(format!("{content} {}", event.extra["title"])).or_default() += 1;
+            let mut extra = String::new();
+            event.extra.to_json(&mut extra);
+            let extra: serde_json::Value = serde_json::from_str(&extra).expect("JSON");
+            *titles.entry(format!("{content} {}", extra["title"])).or_default() += 1;
         }
     }
     assert_eq!(titles.len(), 1, "{titles:?}");

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::{Batch, BatchStream, Module, Runtime, Topic, TopicSpec, TopicState};
-use chain::Chain;
+pub use chain::Chain;
 use store::Store;
 
 /// Outputs that are made ahead of the reader of a stream.
