@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use domain::LINE_BYTES_MAX;
 use domain::oversized::Oversized;
+use memchr::{memchr, memmem};
 use runtime::{Batch, Note, Record, Topic};
 
 /// Bytes of lines for one partition from which on a batch is sent.
@@ -33,18 +36,36 @@ pub struct Lines {
     /// Up to which position of its source each partition has its lines already; empty where that is not
     /// known.
     stored_until: Vec<u64>,
-    by_partition: Vec<Vec<Record>>,
-    bytes: Vec<usize>,
+    by_partition: Vec<Gathered>,
     count: u64,
+}
+
+/// Lines of one partition, one after the other in memory.
+#[derive(Debug, Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Where each ends, and where in it its key is.
+    lines: Vec<(usize, Option<Range<usize>>)>,
+}
+
+impl Gathered {
+    fn records(self) -> Vec<Record> {
+        let (bytes, mut begin) = (Bytes::from(self.bytes), 0);
+        let record = |(end, key): (usize, Option<Range<usize>>)| {
+            let value = bytes.slice(begin..end);
+            begin = end;
+            Record { key: key.map(|key| value.slice(key)), value }
+        };
+        self.lines.into_iter().map(record).collect()
+    }
 }
 
 impl Lines {
     /// No lines yet, for `partitions` partitions of a log that calls the user `user_id_field`.
     pub fn new(partitions: usize, user_id_field: &str) -> Self {
         let user_id_key = format!("\"{user_id_field}\"").into_bytes();
-        let by_partition = (0..partitions.max(1)).map(|_| Vec::new()).collect();
-        let bytes = vec![0; partitions.max(1)];
-        Self { user_id_key, position: 0, stored_until: Vec::new(), by_partition, bytes, count: 0 }
+        let by_partition = (0..partitions.max(1)).map(|_| Gathered::default()).collect();
+        Self { user_id_key, position: 0, stored_until: Vec::new(), by_partition, count: 0 }
     }
 
     /// Leaves lines out that their partition has already, by its position in the source.
@@ -64,18 +85,18 @@ impl Lines {
             return;
         }
         let key = user_id(line, &self.user_id_key);
-        self.add(key.unwrap_or(line), key.map(<[u8]>::to_vec), line.to_vec());
+        self.add(key.clone().map_or(line, |key| &line[key]), key, line);
     }
 
     /// Adds a line of `line_bytes` bytes that is too long, of which `head` is the beginning.
     pub fn push_oversized(&mut self, head: &[u8], line_bytes: u64) {
-        self.add(head, None, Oversized { line_bytes, head }.encode());
+        self.add(head, None, &Oversized { line_bytes, head }.encode());
     }
 
     /// Whether it is time to send.
     pub fn is_full(&self) -> bool {
-        self.bytes.iter().any(|bytes| *bytes >= BATCH_BYTES_MAX)
-            || self.by_partition.iter().any(|records| records.len() >= BATCH_LINES_MAX)
+        let is_full = |of: &Gathered| of.bytes.len() >= BATCH_BYTES_MAX || of.lines.len() >= BATCH_LINES_MAX;
+        self.by_partition.iter().any(is_full)
     }
 
     /// How many lines are gathered.
@@ -86,7 +107,7 @@ impl Lines {
     /// How many lines are gathered for each partition.
     #[cfg(test)]
     pub(crate) fn counts(&self) -> Vec<usize> {
-        self.by_partition.iter().map(Vec::len).collect()
+        self.by_partition.iter().map(|gathered| gathered.lines.len()).collect()
     }
 
     /// Whether there are none.
@@ -100,10 +121,12 @@ impl Lines {
     /// When not all were stored.
     pub async fn send(&mut self, to: &Destination, mut notes: BTreeMap<u32, Note>) -> Result<u64> {
         let count = std::mem::take(&mut self.count);
-        self.bytes.fill(0);
         let batches = (0..).zip(self.by_partition.iter_mut().map(std::mem::take));
         let batches = batches
-            .map(|(partition, records)| Batch { partition, records, note: notes.remove(&partition) })
+            .map(|(partition, gathered)| {
+                let (records, note) = (gathered.records(), notes.remove(&partition));
+                Batch { partition, records, note }
+            })
             .filter(|batch| !batch.records.is_empty() || batch.note.is_some());
         let batches: Vec<_> = batches.collect();
         match to {
@@ -114,13 +137,14 @@ impl Lines {
         Ok(count)
     }
 
-    fn add(&mut self, placed_by: &[u8], key: Option<Vec<u8>>, value: Vec<u8>) {
+    fn add(&mut self, placed_by: &[u8], key: Option<Range<usize>>, value: &[u8]) {
         let partition = partition_of(placed_by, self.by_partition.len());
         if self.stored_until.get(partition).is_some_and(|until| self.position <= *until) {
             return;
         }
-        self.bytes[partition] += value.len();
-        self.by_partition[partition].push(Record { key, value });
+        let gathered = &mut self.by_partition[partition];
+        gathered.bytes.extend_from_slice(value);
+        gathered.lines.push((gathered.bytes.len(), key));
         self.count += 1;
     }
 }
@@ -141,12 +165,12 @@ fn print(batches: &[Batch]) -> std::io::Result<()> {
 
 /// The user of a line, found without parsing it: it only decides on the partition, so a line that hides it in
 /// escapes or nested objects is only placed otherwise.
-fn user_id<'a>(line: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
-    let at = line.windows(quoted_key.len()).position(|window| window == quoted_key)?;
-    let rest = line[at + quoted_key.len()..].trim_ascii_start().strip_prefix(b":")?;
+fn user_id(line: &[u8], quoted_key: &[u8]) -> Option<Range<usize>> {
+    let behind = memmem::find(line, quoted_key)? + quoted_key.len();
+    let rest = line[behind..].trim_ascii_start().strip_prefix(b":")?;
     let rest = rest.trim_ascii_start().strip_prefix(b"\"")?;
-    let end = rest.iter().position(|&byte| byte == b'"')?;
-    Some(&rest[..end])
+    let (begin, length) = (line.len() - rest.len(), memchr(b'"', rest)?);
+    Some(begin..begin + length)
 }
 
 #[cfg(test)]
@@ -155,9 +179,7 @@ mod tests {
 
     #[test]
     fn the_user_is_found_in_a_line() {
-        let find = |line: &str| {
-            user_id(line.as_bytes(), b"\"user_id\"").map(|user| String::from_utf8_lossy(user).into_owned())
-        };
+        let find = |line: &str| user_id(line.as_bytes(), b"\"user_id\"").map(|user| line[user].to_owned());
         assert_eq!(find(r#"{"a":1,"user_id" : "u7","b":2}"#).as_deref(), Some("u7"));
         assert_eq!(find(r#"{"user_id":7}"#), None);
         assert_eq!(find("nothing"), None);
@@ -170,13 +192,15 @@ mod tests {
         for i in 0..10 {
             lines.push(format!(r#"{{"user_id":"u7","i":{i}}}"#).as_bytes());
         }
-        assert_eq!(lines.by_partition.iter().filter(|records| !records.is_empty()).count(), 1);
+        assert_eq!(lines.counts().iter().filter(|count| **count > 0).count(), 1);
         lines.push(&vec![b'x'; LINE_BYTES_MAX]);
         lines.push(&vec![b'x'; LINE_BYTES_MAX + 1]);
-        let longest = lines.by_partition.iter().flatten().map(|record| record.value.len()).max();
+        let records: Vec<_> =
+            std::mem::take(&mut lines.by_partition).into_iter().flat_map(Gathered::records).collect();
+        assert!(records.iter().all(|record| record.key.as_deref().is_none_or(|key| key == b"u7")));
+        let longest = records.iter().map(|record| record.value.len()).max();
         assert_eq!(longest, Some(LINE_BYTES_MAX));
-        let envelopes =
-            lines.by_partition.iter().flatten().filter_map(|record| Oversized::decode(&record.value));
+        let envelopes = records.iter().filter_map(|record| Oversized::decode(&record.value));
         assert_eq!(
             envelopes.map(|envelope| envelope.line_bytes).collect::<Vec<_>>(),
             [LINE_BYTES_MAX as u64 + 1]

@@ -40,7 +40,7 @@ pub fn spec(name: &str, partitions: u32) -> TopicSpec {
 
 /// A batch of plain texts.
 pub fn batch(partition: u32, values: &[&str]) -> Batch {
-    let record = |value: &&str| Record { key: Some(b"k".to_vec()), value: value.as_bytes().to_vec() };
+    let record = |value: &&str| Record { key: Some("k".into()), value: (*value).to_owned().into() };
     Batch { partition, records: values.iter().map(record).collect(), note: None }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub use cluster::Cluster;
@@ -189,9 +190,9 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// What decides on the partition, if anything.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// The line or frame.
-    pub value: Vec<u8>,
+    pub value: Bytes,
 }
 
 /// A small text that a producer commits with its batches, such as how far it has read its source.

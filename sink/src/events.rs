@@ -90,7 +90,7 @@ pub async fn tick(sink: &Sink, logs: &Logs, end_of_input: bool) -> Result<()> {
 }
 
 async fn forward(sink: &Sink, frames: Vec<Vec<u8>>) -> Result<()> {
-    let records = frames.into_iter().map(|value| Record { key: None, value }).collect();
+    let records = frames.into_iter().map(|value| Record { key: None, value: value.into() }).collect();
     sink.rollups.append(vec![Batch { partition: 0, records, note: None }], now_ms()).await
 }
 

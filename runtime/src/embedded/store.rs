@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use fluvio_protocol::core::EncoderVarInt;
 use fluvio_protocol::record::{Batch as FluvioBatch, RawRecords};
 use fluvio_protocol::{Decoder, Encoder};
@@ -290,7 +291,7 @@ pub fn encode(batches: Vec<Batch>, stored_at_ms: i64) -> Result<Vec<Encoded>> {
 
 /// Records as Fluvio's own encoder writes them, which goes over their bytes one by one.
 fn encode_records(records: &[Record]) -> Result<Vec<u8>> {
-    let bytes_of = |record: &Record| record.value.len() + record.key.as_ref().map_or(0, Vec::len);
+    let bytes_of = |record: &Record| record.value.len() + record.key.as_ref().map_or(0, Bytes::len);
     let mut out = Vec::with_capacity(records.iter().map(|record| bytes_of(record) + RECORD_HEAD_BYTES).sum());
     out.extend_from_slice(&u32::try_from(records.len())?.to_be_bytes());
     let mut head = Vec::with_capacity(RECORD_HEAD_BYTES);
@@ -340,8 +341,8 @@ mod tests {
     #[test]
     fn a_batch_is_what_fluvio_itself_writes() {
         let record = |key: Option<&[u8]>, length: usize| {
-            let key = key.map(<[u8]>::to_vec);
-            Record { key, value: vec![b'x'; length] }
+            let key = key.map(Bytes::copy_from_slice);
+            Record { key, value: vec![b'x'; length].into() }
         };
         let mut records = vec![record(None, 0), record(Some(b""), 1), record(Some(b"user"), 70_000)];
         records.extend((0..200).map(|length| record(Some(b"u"), length)));

@@ -81,7 +81,7 @@ async fn a_full_topic_pushes_back_until_it_is_trimmed() {
     let spec = TopicSpec { bytes_max: 4_000, ..spec("t", 1) };
     let topic = runtime.topic(&spec).await.expect("a topic");
     let large = || {
-        let record = Record { key: None, value: vec![b'x'; 3_000] };
+        let record = Record { key: None, value: vec![b'x'; 3_000].into() };
         vec![Batch { partition: 0, records: vec![record], note: None }]
     };
     topic.append(large(), 7).await.expect("stored");
@@ -97,7 +97,7 @@ async fn a_full_topic_pushes_back_until_it_is_trimmed() {
     assert!(waited.await.is_err(), "it must wait while the topic is full");
     topic.trim(0, 1).await.expect("trimmed");
     second.await.expect("no panic").expect("stored");
-    let too_large = Record { key: None, value: vec![b'x'; 5_000] };
+    let too_large = Record { key: None, value: vec![b'x'; 5_000].into() };
     let error = topic.append(vec![Batch { partition: 0, records: vec![too_large], note: None }], 7).await;
     assert!(format!("{:#}", error.expect_err("refused")).contains("never fit"));
 }
