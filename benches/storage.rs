@@ -2,7 +2,7 @@
 //! on a mongod of its own: where events lie, how accesses are counted, how old events go. The candidates take
 //! turns, round by round, and figures are medians. Wall time ends with the server's answer; CPU is that of
 //! the server, up to the checkpoint that puts the work on its disk. `STREAMPULSE_BENCH_EVENTS=100000` takes
-//! another number of events.
+//! another number of events, `STREAMPULSE_BENCH_ZSTD=6` compresses as hard as mongod does unasked.
 
 mod storage {
     pub mod cost;
@@ -15,7 +15,7 @@ mod storage {
 }
 
 use anyhow::{Context, Result, ensure};
-use streampulse::mongod::Mongod;
+use streampulse::mongod::{Mongod, ZSTD_LEVEL};
 
 use storage::server::Server;
 use storage::{events, retention, rollups, view};
@@ -32,7 +32,11 @@ async fn main() -> Result<()> {
     };
     ensure!(events >= EVENTS_MIN, "STREAMPULSE_BENCH_EVENTS is {events}, must be at least {EVENTS_MIN}");
     let dir = tempfile::tempdir()?;
-    let mongod = Mongod::start(dir.path(), None).await?;
+    let zstd_level = match std::env::var("STREAMPULSE_BENCH_ZSTD") {
+        Ok(level) => level.parse().with_context(|| format!("STREAMPULSE_BENCH_ZSTD: {level}"))?,
+        Err(_) => ZSTD_LEVEL,
+    };
+    let mongod = Mongod::start_at(dir.path(), None, zstd_level).await?;
     let measured = measure(&mongod.uri(), events).await;
     mongod.stop().await;
     measured

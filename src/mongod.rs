@@ -14,9 +14,9 @@ use anyhow::{Context, Result, bail};
 
 /// Memory that the local server may use for its cache, in gigabytes.
 const CACHE_GB: &str = "1";
-/// How hard the server tries to compress. At its default of 6 events take no less room than at 3, and their
-/// inserts half as much time again (`cargo xtask bench storage`).
-const ZSTD_LEVEL: &str = "3";
+/// How hard the server tries to compress. At its default of 6 events take no less room, and their inserts half
+/// as much time again (`cargo xtask bench storage`, with and without `STREAMPULSE_BENCH_ZSTD=6`).
+pub const ZSTD_LEVEL: u8 = 3;
 /// How long the local server may take to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Code of a server that has not been told yet that it is a replica set.
@@ -54,6 +54,14 @@ impl Mongod {
     /// # Errors
     /// When there is no program, the named port is used by something else, or the server does not start.
     pub async fn start(data_dir: &Path, port: Option<u16>) -> Result<Self> {
+        Self::start_at(data_dir, port, ZSTD_LEVEL).await
+    }
+
+    /// The same with another level of compression, where the server is not running yet.
+    ///
+    /// # Errors
+    /// As [`Mongod::start`].
+    pub async fn start_at(data_dir: &Path, port: Option<u16>, zstd_level: u8) -> Result<Self> {
         let dir = data_dir.join("mongod");
         std::fs::create_dir_all(&dir).with_context(|| {
             format!("cannot create the folder {} for mongod; choose another with --data-dir", dir.display())
@@ -83,7 +91,8 @@ impl Mongod {
             .arg("--dbpath")
             .arg(&dir)
             .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--replSet", "streampulse"])
-            .args(["--wiredTigerCacheSizeGB", CACHE_GB, "--zstdDefaultCompressionLevel", ZSTD_LEVEL])
+            .args(["--wiredTigerCacheSizeGB", CACHE_GB])
+            .args(["--zstdDefaultCompressionLevel", &zstd_level.to_string()])
             .args(["--logappend", "--logpath"])
             .arg(dir.join("mongod.log"))
             .stdin(Stdio::null())

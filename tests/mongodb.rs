@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use futures_util::TryStreamExt;
 use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::ErrorKind;
@@ -55,6 +56,37 @@ async fn init_makes_everything_once_and_shows_it_before() {
     );
     run(streampulse(dir.path(), &args), 0);
     assert_eq!(others(&init(dir.path(), &piped, "", 0), "keep"), ["0 done"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_pipeline_writes_would_pass_the_validators_that_it_does_not_ask() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let name = database_name("valid");
+    // Twice, so that windows are inserted and updated.
+    for events in [3_000, 6_000] {
+        let args = format!(
+            "up --events {events} --seed 5 --start 2026-03-02T10:00:00Z --rate 100 --until-drained --data-dir d{events} \
+             --mongodb-uri {} --database {name}",
+            mongodb_uri()
+        );
+        run(streampulse(dir.path(), &args), 0);
+    }
+    let database = database(&name).await;
+    let collections: Vec<_> =
+        database.list_collections().await.expect("a list").try_collect().await.expect("a list");
+    let mut asked = Vec::new();
+    for collection in collections {
+        let Some(validator) = collection.options.validator else { continue };
+        let documents = database.collection::<Document>(&collection.name);
+        let wrong = documents.find_one(doc! { "$nor": [validator] }).await.expect("an answer");
+        assert_eq!(wrong, None, "{}", collection.name);
+        if documents.estimated_document_count().await.expect("a count") > 0 {
+            asked.push(collection.name);
+        }
+    }
+    for expected in ["access_events", "access_rejects", "access_rollups_1m", "access_rollups_1d"] {
+        assert!(asked.iter().any(|name| name == expected), "{expected} has no documents to ask about");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,26 +34,53 @@ impl Server {
     }
 }
 
-/// CPU that a process has used, by its `/proc/PID/stat`.
+/// CPU that a process or thread has used, by its `/proc/.../stat`, in microseconds.
 pub fn cpu_us(stat: &Path) -> Result<f64> {
+    // Fields 14 and 15 are its user and system time.
+    times_us(stat, 14)
+}
+
+/// CPU that the children of this process have used that have ended, in microseconds.
+pub fn cpu_us_of_children() -> Result<f64> {
+    times_us(Path::new("/proc/self/stat"), 16)
+}
+
+fn times_us(stat: &Path, first_field: usize) -> Result<f64> {
     let stat = std::fs::read_to_string(stat)
         .with_context(|| format!("cannot read {}; this benchmark needs Linux", stat.display()))?;
-    // The name before the bracket may hold anything. Fields 14 and 15 are user and system time.
+    // The name before the bracket, which is field 2, may hold anything.
     let (_, fields) = stat.rsplit_once(')').context("no process")?;
-    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    let times = fields.split_whitespace().skip(first_field - 3).take(2).map(str::parse::<f64>);
     Ok(times.sum::<Result<f64, _>>()? / TICKS_PER_S * 1e6)
 }
 
-/// One insert of all `documents`, as the sink makes them.
+/// One insert of all `documents`, which the collection's validator is asked about, where it has one.
 pub fn insert_command(
     collection: &str,
     documents: impl IntoIterator<Item = RawDocumentBuf>,
+) -> RawDocumentBuf {
+    insert(collection, documents, false)
+}
+
+/// One insert of all `documents`, as the sink makes them.
+pub fn insert_as_sink(
+    collection: &str,
+    documents: impl IntoIterator<Item = RawDocumentBuf>,
+) -> RawDocumentBuf {
+    insert(collection, documents, true)
+}
+
+fn insert(
+    collection: &str,
+    documents: impl IntoIterator<Item = RawDocumentBuf>,
+    bypasses: bool,
 ) -> RawDocumentBuf {
     let mut array = RawArrayBuf::new();
     documents.into_iter().for_each(|document| array.push(document));
     rawdoc! {
         "insert": collection,
         "ordered": false,
+        "bypassDocumentValidation": bypasses,
         "writeConcern": { "w": "majority" },
         "documents": array,
     }
