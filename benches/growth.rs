@@ -75,7 +75,8 @@ async fn measure(
     let text = partitions.map(|n| format!("[topics.access-logs]\npartitions = {n}\n")).unwrap_or_default();
     std::fs::write(&config, text)?;
     let database = client.database(DATABASE);
-    let run = up::up(&database, &server, &mongod.uri(), (&data, file), Some(&config)).await?;
+    let flags = ["--config", config.to_str().context("a folder whose name is no text")?];
+    let run = up::up(&database, &server, &mongod.uri(), (&data, file), &flags).await?;
     let (events, event_indexes) = sizes(&database, &["access_events"]).await?;
     let rollups = ["access_rollups_1m", "access_rollups_1h", "access_rollups_1d"];
     let (rollups, rollup_indexes) = sizes(&database, &rollups).await?;

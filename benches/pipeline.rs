@@ -49,7 +49,7 @@ async fn measure(uri: &str, dir: &Path, file: &Path) -> Result<()> {
     let server = Server::new(client.database("admin")).await?;
     let database = client.database(DATABASE);
     // What the pipeline stores is what the ceiling inserts.
-    up::up(&database, &server, uri, (&dir.join("first"), file), None).await?;
+    up::up(&database, &server, uri, (&dir.join("first"), file), &[]).await?;
     let documents = database.collection::<RawDocumentBuf>(EVENTS).find(doc! {}).await?;
     let documents: Vec<_> = documents.try_collect().await?;
     let million = documents.len() as f64 / 1e6;
@@ -64,7 +64,7 @@ async fn measure(uri: &str, dir: &Path, file: &Path) -> Result<()> {
             runs.push(bare(&client, &server, &inserts, writers, false).await?);
         }
         as_ours.push(bare(&client, &server, &inserts, WRITERS[1], true).await?);
-        let run = up::up(&database, &server, uri, (&dir.join(round.to_string()), file), None).await?;
+        let run = up::up(&database, &server, uri, (&dir.join(round.to_string()), file), &[]).await?;
         ensure!(run.stored == documents.len() as u64, "{} events are stored", run.stored);
         pipeline.push(run);
         eprintln!("round {} of {ROUNDS} is done", round + 1);

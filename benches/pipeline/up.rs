@@ -54,13 +54,13 @@ pub fn produce(file: &Path, events: u64, rate: f64) -> Result<()> {
     Ok(())
 }
 
-/// The pipeline on the file, from its start to its end, into an empty database.
+/// The pipeline on the file, with more flags, from its start to its end, into an empty database.
 pub async fn up(
     database: &Database,
     server: &Server,
     uri: &str,
     (dir, file): (&Path, &Path),
-    config: Option<&Path>,
+    flags: &[&str],
 ) -> Result<Run> {
     database.drop().await?;
     server.checkpoint().await?;
@@ -77,9 +77,7 @@ pub async fn up(
         DATABASE,
     ]);
     command.arg("--file").arg(file).arg("--data-dir").arg(dir);
-    if let Some(config) = config {
-        command.arg("--config").arg(config);
-    }
+    command.args(flags);
     let (modules_s, peak_mib) = watch(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)?;
     let wall_s = began.elapsed().as_secs_f64();
     server.checkpoint().await?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use domain::LINE_BYTES_MAX;
 use domain::normalize::LINE_KEPT_BYTES_MAX;
+use memchr::memchr;
 use runtime::Note;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -296,7 +297,7 @@ fn read_stdin(
             first = false;
         }
         // A batch is sent when it is full, or when the next line is not there yet.
-        if lines.is_full() || ended || !reader.buffer().contains(&b'\n') {
+        if lines.is_full() || ended || memchr(b'\n', reader.buffer()).is_none() {
             let full = std::mem::replace(&mut lines, empty());
             if sender.blocking_send(Chunk { lines: full, notes: BTreeMap::new() }).is_err() {
                 return Ok(());
@@ -342,7 +343,7 @@ impl Line {
             if ahead.is_empty() {
                 return Ok(LineRead::Cut);
             }
-            let end = ahead.iter().position(|&byte| byte == b'\n');
+            let end = memchr(b'\n', ahead);
             let length = end.map_or(ahead.len(), |end| end + 1);
             let room = Self::KEPT_BYTES_MAX - self.kept.len();
             self.kept.extend_from_slice(&ahead[..length.min(room)]);

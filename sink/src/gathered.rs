@@ -1,6 +1,6 @@
 //! Counts of several frames together, and the statements that add them to their windows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use domain::bson::Writer;
@@ -33,7 +33,8 @@ pub struct Gathered {
     devices: Vec<String>,
     content_types: Vec<String>,
     cells: BTreeMap<Place, Counts>,
-    users: BTreeMap<u32, BTreeSet<u64>>,
+    /// Hashes of users by minute, as often as they come.
+    users: BTreeMap<u32, Vec<u64>>,
     user_count: usize,
     /// Rejects and late lines by the minute in which their batch was stored.
     stored: BTreeMap<u32, (u64, u64)>,
@@ -61,8 +62,8 @@ impl Gathered {
         self.cells.len() >= CELLS_MAX || self.user_count >= USERS_MAX
     }
 
-    /// The users seen in each minute, by their hashes.
-    pub fn users(&self) -> &BTreeMap<u32, BTreeSet<u64>> {
+    /// The users seen in each minute, by their hashes, as often as they came.
+    pub fn users(&self) -> &BTreeMap<u32, Vec<u64>> {
         &self.users
     }
 

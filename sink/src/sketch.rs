@@ -32,7 +32,7 @@ impl Sketches {
     pub async fn add(
         &mut self,
         database: &Database,
-        users: &BTreeMap<u32, BTreeSet<u64>>,
+        users: &BTreeMap<u32, Vec<u64>>,
     ) -> Result<BTreeMap<Window, (i64, Binary)>, SketchError> {
         let windows: BTreeSet<Window> =
             users.keys().flat_map(|&minute| Level::ALL.map(|level| (level, level.window(minute)))).collect();

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use crate::Outcome;
-use crate::{build_and_setup, cargo, mongod, step};
+use crate::{build_and_setup, cargo, mongod, step, suite};
 
 /// Without a name the list goes to stdout; an unknown name, or no benchmark at all, is an error.
 pub fn run(words: &[String]) -> Outcome<ExitCode> {
@@ -29,6 +29,9 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
         command
             .args(["bench", "--package", "streampulse", "--bench", name])
             .env(mongod::VARIABLE, &mongod.path);
+        if let Some(fluvio) = suite::find_fluvio() {
+            command.env(suite::FLUVIO_VARIABLE, fluvio);
+        }
         step::run_for_result(&mut command)
     })?;
     Ok(ExitCode::SUCCESS)

@@ -13,8 +13,8 @@ use crate::Outcome;
 use crate::mongod::Mongod;
 use crate::{build_and_setup, cargo, mongod, step, verification};
 
-/// Tells the tests which `fluvio` to use; the cluster suite runs when it is set.
-const FLUVIO_VARIABLE: &str = "STREAMPULSE_FLUVIO";
+/// Tells tests and benchmarks which `fluvio` to use; the cluster suite runs when it is set.
+pub const FLUVIO_VARIABLE: &str = "STREAMPULSE_FLUVIO";
 /// Tells the tests to run the long part of the cluster suite too.
 const WHOLE_VARIABLE: &str = "STREAMPULSE_CLUSTER_WHOLE";
 const SKIPPED: &str = "SKIPPED: the cluster suite (no fluvio found; install Fluvio so that `fluvio` is on PATH or in \
@@ -182,7 +182,7 @@ impl fmt::Display for Tally {
     }
 }
 
-fn find_fluvio() -> Option<PathBuf> {
+pub fn find_fluvio() -> Option<PathBuf> {
     let installed = env::var_os("HOME").map(|home| Path::new(&home).join(".fluvio/bin/fluvio"));
     step::find_on_path("fluvio").or_else(|| installed.filter(|file| step::is_executable(file)))
 }
