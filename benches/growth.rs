@@ -1,7 +1,7 @@
-//! `cargo xtask bench growth`: whether what an event costs `streampulse up` stays the same as the events become
-//! more, and with how many partitions. `STREAMPULSE_BENCH_MILLIONS=1,10,50` takes other numbers of events,
-//! `STREAMPULSE_BENCH_PARTITIONS=1,8` other numbers of partitions, `STREAMPULSE_BENCH_RATE=1000` another number
-//! of events a second of event time.
+//! `cargo xtask bench growth`: whether what an event costs `streampulse up` stays the same as the events
+//! become more, and with more partitions. `STREAMPULSE_BENCH_MILLIONS=1,10,50` takes other numbers of events,
+//! `STREAMPULSE_BENCH_PARTITIONS=1,8` other numbers of partitions, `STREAMPULSE_BENCH_RATE=1000` another
+//! number of events a second of event time.
 
 #[path = "storage/server.rs"]
 #[allow(dead_code, reason = "inserts are not made here")]

@@ -1,7 +1,8 @@
-//! `cargo xtask bench latency`: from the event that crosses a limit to its alert in MongoDB, at several numbers
-//! of events a second. `streampulse up` reads lines from its standard input as they happen; 60 countries have
-//! limits that are crossed one after the other in every minute; a change stream says when an alert is there.
-//! `STREAMPULSE_BENCH_RATES=1000,10000` takes other rates, `STREAMPULSE_BENCH_MINUTES=5` measures for longer.
+//! `cargo xtask bench latency`: from the event that crosses a limit to its alert in MongoDB, at several
+//! numbers of events a second. `streampulse up` reads lines from its standard input as they happen; 60
+//! countries have limits that are crossed one after the other in every minute; a change stream says when an
+//! alert is there. `STREAMPULSE_BENCH_RATES=1000,10000` takes other rates, `STREAMPULSE_BENCH_MINUTES=5`
+//! measures for longer.
 
 #[path = "storage/server.rs"]
 #[allow(dead_code, reason = "inserts are not made here")]

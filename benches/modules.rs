@@ -1,6 +1,7 @@
-//! `cargo xtask bench modules`: what a line costs the SmartModules as WASM in Fluvio's engine, with everything
-//! the engine does around a call, beside the same functions compiled natively; and how long the engine takes
-//! to compile them, which it does anew for each partition. `access-anomaly`: `cargo xtask bench anomalies`.
+//! `cargo xtask bench modules`: what a line costs the SmartModules as WASM in Fluvio's engine, with
+//! everything the engine does around a call, beside the same functions compiled natively; and how long the
+//! engine takes to compile them, which it does anew for each partition. `access-anomaly` is in `cargo xtask
+//! bench anomalies`.
 
 #[path = "storage/server.rs"]
 #[allow(dead_code, reason = "of the servers' helpers only the median is needed")]

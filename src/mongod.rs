@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail};
 
 /// Memory that the local server may use for its cache, in gigabytes.
 const CACHE_GB: &str = "1";
-/// How hard the server tries to compress. At its default of 6 events take no less room, and their inserts half
-/// as much time again (`cargo xtask bench storage`, with and without `STREAMPULSE_BENCH_ZSTD=6`).
+/// How hard the server tries to compress. At its default of 6 events take no less room, and their inserts
+/// half as much time again (`cargo xtask bench storage`, with and without `STREAMPULSE_BENCH_ZSTD=6`).
 pub const ZSTD_LEVEL: u8 = 3;
 /// How long the local server may take to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(60);

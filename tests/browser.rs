@@ -109,6 +109,11 @@ fn page_and_report_are_sound_and_say_what_came_in() {
     let up = "up --file log --until-drained --data-dir data --limit-per-minute 300";
     run(streampulse(dir.path(), &format!("{up} {place}")), 0);
     let report = report(dir.path(), "full.html", now_ms, &place);
+    // One look-up serves all who look for some seconds; the page that is open then renews itself.
+    browser.open(&page, 1280, false);
+    browser.until(
+        "[...document.querySelectorAll('table')].some((table) => table.rows[0].cells[0].innerText === 'device')",
+    );
     for (what, url) in [("the page", page), ("the report", report)] {
         look_at(&mut browser, what, &url);
         let mut devices = BTreeMap::<&str, i64>::new();

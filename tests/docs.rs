@@ -23,7 +23,7 @@ const PAGES: [(&str, &str); 6] = [
 ];
 const XTASK: &str = include_str!("../xtask/src/main.rs");
 /// Flags of other programs that stand alone in a text: of mongod, smdk and Docker Compose.
-const FLAGS_OF_OTHERS: [&str; 3] = ["--auth", "--nowasi", "--profile"];
+const FLAGS_OF_OTHERS: [&str; 4] = ["--auth", "--nowasi", "--profile", "--zstdDefaultCompressionLevel"];
 
 /// The fenced blocks of a page that are of one language.
 fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {

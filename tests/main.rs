@@ -11,6 +11,7 @@ mod delivery;
 mod docs;
 mod fluvio;
 mod grafana;
+mod json;
 mod lease;
 mod mongodb;
 mod pipeline;

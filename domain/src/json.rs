@@ -415,6 +415,3 @@ fn number(text: &str) -> Kind<'static> {
         _ => Kind::Double(text.parse().unwrap_or(f64::NAN)),
     }
 }
-
-#[cfg(test)]
-mod tests;

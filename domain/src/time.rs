@@ -31,8 +31,8 @@ pub fn from_rfc_3339(text: &str) -> Option<i64> {
     usual(text.as_bytes()).or_else(any)
 }
 
-/// UTC, with up to nine digits of a fraction and without a leap second: what nearly every line says. `None` of
-/// any other, valid or not.
+/// UTC, with up to nine digits of a fraction and without a leap second: what nearly every line says. `None`
+/// of any other, valid or not.
 fn usual(text: &[u8]) -> Option<i64> {
     let (head, tail) = text.split_at_checked(LENGTH_MIN - 1)?;
     let &[a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n] = head else { return None };

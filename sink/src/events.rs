@@ -245,8 +245,8 @@ impl<'a> Partition<'a> {
         self.logs.topic.open(self.source.partition, self.next, chain).await
     }
 
-    /// What is there to write; empty when the checkpoint is behind and nothing came for a while, or nothing is
-    /// there after the end of the input.
+    /// What is there to write; empty when the checkpoint is behind and nothing came for a while, or when
+    /// nothing is there after the end of the input.
     async fn gather(&self, stream: &mut BatchStream) -> Result<Vec<Output>> {
         let first = if self.next == self.saved {
             stream.next().await?

@@ -90,8 +90,8 @@ struct Rollups<'a> {
 }
 
 impl Rollups<'_> {
-    /// Takes in frames until a second has passed since the first one with counts, there are many, or the input
-    /// has ended.
+    /// Takes in frames until a second has passed since the first one with counts, there are many, or the
+    /// input has ended.
     async fn gather(&mut self) -> Result<Gathered> {
         let mut gathered = Gathered::default();
         let first = self.stream.next().await?;

@@ -1,11 +1,10 @@
-//! Against the reference parser: the same texts are taken, and the same values come out.
+//! JSON of a line, against the reference parser: the same texts are taken, and the same values come out.
 
+use domain::json::{DEPTH_MAX, Json, JsonError, Kind, fields, quote};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value};
-
-use super::*;
 
 const ROUNDS: u64 = 20_000;
 const MUTATIONS_MAX: usize = 3;
