@@ -9,6 +9,7 @@ mod fluvio;
 #[allow(dead_code, reason = "inserts are not made here")]
 mod server;
 #[path = "pipeline/up.rs"]
+#[allow(dead_code, reason = "a cluster runs the SmartModules elsewhere")]
 mod up;
 
 use anyhow::{Context, Result};
