@@ -15,9 +15,9 @@ mod up;
 use anyhow::{Context, Result};
 use fluvio::Fluvio;
 use mongodb::Client;
-use server::{Server, cpu_us_of_children, median};
+use server::{Server, median};
 use streampulse::mongod::Mongod;
-use up::{DATABASE, Run, parameter, produce};
+use up::{DATABASE, Run, cpu_us_of_children, parameter, produce};
 
 const EVENTS_DEFAULT: u64 = 1_000_000;
 const RATE_DEFAULT: f64 = 100.0;

@@ -40,12 +40,8 @@ pub fn cpu_us(stat: &Path) -> Result<f64> {
     times_us(stat, 14)
 }
 
-/// CPU that the children of this process have used that have ended, in microseconds.
-pub fn cpu_us_of_children() -> Result<f64> {
-    times_us(Path::new("/proc/self/stat"), 16)
-}
-
-fn times_us(stat: &Path, first_field: usize) -> Result<f64> {
+/// Two times of a `/proc/.../stat` together, in microseconds, by the number of the first field.
+pub fn times_us(stat: &Path, first_field: usize) -> Result<f64> {
     let stat = std::fs::read_to_string(stat)
         .with_context(|| format!("cannot read {}; this benchmark needs Linux", stat.display()))?;
     // The name before the bracket, which is field 2, may hold anything.
