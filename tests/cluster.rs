@@ -194,7 +194,7 @@ async fn every_line_counts_once_and_a_topic_made_anew_has_new_lines() {
     assert_eq!(ends, 20_500, "{status}");
 
     for topic in ["access-logs", "access-rollups"] {
-        case.fluvio.fluvio(&["topic", "delete", topic]);
+        case.fluvio.delete_topic(topic);
     }
     assert_eq!(case.up()["read"], 20_500, "a topic made anew has nothing of the file");
     sample.clone().and(sample).check(&case.database).await;
@@ -221,7 +221,7 @@ async fn topics_made_anew_after_a_short_run_are_other_ones() {
                     .is_some_and(|i| i.get_document("seen").is_ok_and(|seen| !seen.is_empty()))
             };
             assert!(incarnations.iter().all(seen), "no batch of {topic} is remembered");
-            case.fluvio.fluvio(&["topic", "delete", topic]);
+            case.fluvio.delete_topic(topic);
         }
     }
 }
@@ -240,7 +240,7 @@ async fn no_count_is_lost_with_a_deleted_rollups_topic() {
     assert!(produce.wait().expect("it ends").success(), "{}", case.errors());
     case.stored(sample.accepted as u64).await;
     terminate(&case, ("events", 0), events);
-    case.fluvio.fluvio(&["topic", "delete", "access-rollups"]);
+    case.fluvio.delete_topic("access-rollups");
     case.up();
     sample.check(&case.database).await;
     case.up();

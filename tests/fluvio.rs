@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Longest time that anything of a cluster may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the SC takes to hear that an SPU has removed a partition.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(1);
 /// One cluster at a time: each is several processes.
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -107,6 +109,25 @@ impl Fluvio {
             assert!(Instant::now() < until, "fluvio {args:?}: {error}");
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Deletes a topic, and waits until its SPUs have forgotten it: one of the same name that is created before
+    /// they have can stay offline for ever.
+    pub fn delete_topic(&self, topic: &str) {
+        self.fluvio(&["topic", "delete", topic]);
+        let until = Instant::now() + PATIENCE;
+        let is_there = || {
+            let spus = std::fs::read_dir(self.dir.join("data")).into_iter().flatten().flatten();
+            let partitions =
+                spus.flat_map(|spu| std::fs::read_dir(spu.path()).into_iter().flatten().flatten());
+            let prefix = format!("{topic}-");
+            partitions.into_iter().any(|folder| folder.file_name().to_string_lossy().starts_with(&prefix))
+        };
+        while is_there() {
+            assert!(Instant::now() < until, "the SPUs keep {topic}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(FORGOTTEN_AFTER);
     }
 
     /// Starts the SC, again after it was killed.

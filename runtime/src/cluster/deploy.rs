@@ -18,6 +18,10 @@ use super::connection::Connection;
 use crate::mark::ModuleMark;
 use crate::{Compression, Storage, TopicSpec};
 
+/// What to do when a topic does not come online.
+const NOT_ONLINE: &str = "the cluster did not take it. Are its SPUs up (`fluvio cluster spu list`)? A topic that is created \
+                          right after one of its name was deleted can stay offline: delete it again, wait some \
+                          seconds, and start again";
 /// How long SPUs may take to hear of a new SmartModule: it is only told once to those who are connected.
 const SPREAD: Duration = Duration::from_millis(1_500);
 /// Fluvio's own default sizes, where a topic says nothing.
@@ -147,7 +151,9 @@ impl Admin {
         let spec = needs.topics.iter().find(|spec| topic_title(&spec.name) == step.what);
         let spec = spec.context("nobody asked for it")?;
         match &step.change {
-            Change::Create(_) => admin.create(spec.name.clone(), false, fluvio_spec(spec)).await?,
+            Change::Create(_) => {
+                admin.create(spec.name.clone(), false, fluvio_spec(spec)).await.context(NOT_ONLINE)?;
+            }
             _ => {
                 let topics = admin.all::<FluvioTopicSpec>().await?;
                 let found = topics.iter().find(|topic| topic.name == spec.name).context("it is gone")?;
