@@ -42,7 +42,8 @@ async fn main() -> Result<()> {
         let cluster = cluster
             .context("there is no Fluvio: put `fluvio` on PATH or into ~/.fluvio/bin (docs/fluvio.md)")?;
         let data = dir.path().join(format!("clustered{round}"));
-        let flags = ["--cluster", &cluster.endpoint()];
+        let endpoint = cluster.endpoint();
+        let flags = ["--cluster", "--fluvio-endpoint", &endpoint];
         let run = up::up(&database, &server, &uri, (&data, &file), &flags).await?;
         drop(cluster);
         let all_s = (cpu_us_of_children()? - children_us) / 1e6;

@@ -18,8 +18,10 @@ use crate::{Batch, BatchStream, Module, Runtime, Topic, TopicSpec, TopicState};
 pub use chain::Chain;
 use store::Store;
 
-/// Outputs that are made ahead of the reader of a stream.
+/// Gatherings of outputs that are made ahead of the reader of a stream.
 const AHEAD_MAX: usize = 2;
+/// Bytes of outputs from which on no more are gathered.
+const GATHERED_BYTES_MAX: usize = 256 << 10;
 
 /// Topics under one folder, which one process may have open at a time.
 #[derive(Debug)]
@@ -115,6 +117,7 @@ impl Topic for EmbeddedTopic {
 }
 
 /// Reads batches, runs them through the chain and hands them over, until nobody listens or something fails.
+/// While the reader is busy, outputs of small batches are gathered, so that it gets them all at once.
 fn read(
     store: &Store,
     partition: u32,
@@ -122,18 +125,34 @@ fn read(
     mut chain: Chain,
     sender: &mpsc::Sender<Result<Vec<crate::Output>>>,
 ) {
-    let mut next = start;
+    let (mut next, mut ready, mut bytes) = (start, Vec::new(), 0);
     while !sender.is_closed() {
         let output = match store.wait_for(partition, next) {
             Ok(Some(batch)) => chain.run(batch),
             Ok(None) => continue,
             Err(error) => Err(error),
         };
-        let last = output.as_ref().ok().map(|output| output.last_offset);
-        let gone = sender.blocking_send(output.map(|output| vec![output])).is_err();
-        match last {
-            Some(last) if !gone => next = last + 1,
-            _ => return,
+        match output {
+            Ok(output) => {
+                next = output.last_offset + 1;
+                bytes += output.values.iter().map(Vec::len).sum::<usize>();
+                ready.push(output);
+            }
+            Err(error) => {
+                // What came before the error is handed over before it.
+                if ready.is_empty() || sender.blocking_send(Ok(ready)).is_ok() {
+                    let _ = sender.blocking_send(Err(error));
+                }
+                return;
+            }
+        }
+        let has_more = || bytes < GATHERED_BYTES_MAX && store.bounds(partition).is_ok_and(|is| is.end > next);
+        if sender.capacity() == 0 && has_more() {
+            continue;
+        }
+        bytes = 0;
+        if sender.blocking_send(Ok(std::mem::take(&mut ready))).is_err() {
+            return;
         }
     }
 }
