@@ -19,9 +19,9 @@ use crate::mark::ModuleMark;
 use crate::{Compression, Storage, TopicSpec};
 
 /// What to do when a topic does not come online.
-const NOT_ONLINE: &str = "the cluster did not take it. Are its SPUs up (`fluvio cluster spu list`)? A topic that is created \
-                          right after one of its name was deleted can stay offline: delete it again, wait some \
-                          seconds, and start again";
+const NOT_ONLINE: &str = "the cluster did not take it. Are its SPUs up (`fluvio cluster spu list`)? A topic that is \
+                          created right after one of its name was deleted can stay offline: delete it again, \
+                          wait some seconds, and start again";
 /// How long SPUs may take to hear of a new SmartModule: it is only told once to those who are connected.
 const SPREAD: Duration = Duration::from_millis(1_500);
 /// Fluvio's own default sizes, where a topic says nothing.
