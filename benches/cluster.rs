@@ -15,9 +15,9 @@ mod up;
 use anyhow::{Context, Result};
 use fluvio::Fluvio;
 use mongodb::Client;
-use server::{Server, median};
+use server::{Server, median, parameter};
 use streampulse::mongod::Mongod;
-use up::{DATABASE, Run, cpu_us_of_children, parameter, produce};
+use up::{DATABASE, Run, cpu_us_of_children, produce};
 
 const EVENTS_DEFAULT: u64 = 1_000_000;
 const RATE_DEFAULT: f64 = 100.0;

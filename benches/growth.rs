@@ -14,9 +14,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use mongodb::bson::doc;
 use mongodb::{Client, Database};
-use server::{Server, number};
+use server::{Server, list, number, parameter};
 use streampulse::mongod::Mongod;
-use up::{DATABASE, parameter, produce};
+use up::{DATABASE, produce};
 
 const MILLIONS_DEFAULT: &str = "1,10";
 const PARTITIONS_DEFAULT: &str = "1,4,16";
@@ -53,12 +53,6 @@ async fn main() -> Result<()> {
     }
     mongod.stop().await;
     Ok(())
-}
-
-fn list(name: &str, default: &str) -> Result<Vec<u64>> {
-    let value = parameter(name, default.to_owned())?;
-    let numbers = value.split(',').map(str::trim).filter(|number| !number.is_empty());
-    numbers.map(|number| number.parse().with_context(|| format!("{name}: {number}"))).collect()
 }
 
 async fn measure(

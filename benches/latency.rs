@@ -20,6 +20,7 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::change_stream::event::ChangeStreamEvent;
 use mongodb::{Client, Collection};
+use server::{list, parameter};
 use sink::schema::ALERTS;
 use streampulse::mongod::Mongod;
 
@@ -40,17 +41,13 @@ type Crossings = Arc<Mutex<HashMap<(u64, String), (Instant, Option<Instant>)>>>;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let rates = std::env::var("STREAMPULSE_BENCH_RATES").unwrap_or_else(|_| RATES_DEFAULT.to_owned());
-    let minutes = match std::env::var("STREAMPULSE_BENCH_MINUTES") {
-        Ok(minutes) => minutes.parse().context("STREAMPULSE_BENCH_MINUTES")?,
-        Err(_) => MINUTES_DEFAULT,
-    };
+    let rates = list("STREAMPULSE_BENCH_RATES", RATES_DEFAULT)?;
+    let minutes = parameter("STREAMPULSE_BENCH_MINUTES", MINUTES_DEFAULT)?;
     let dir = tempfile::tempdir()?;
     let mongod = Mongod::start(dir.path(), None).await?;
     println!("| events/s | written | alerts | p50 ms | p90 ms | p99 ms | most ms |");
     println!("|---|---|---|---|---|---|---|");
-    for rate in rates.split(',') {
-        let rate = rate.trim().parse().context("STREAMPULSE_BENCH_RATES")?;
+    for rate in rates {
         measure(&mongod.uri(), &dir.path().join(format!("at{rate}")), rate, minutes).await?;
     }
     mongod.stop().await;

@@ -18,11 +18,11 @@ use anyhow::{Result, ensure};
 use futures_util::TryStreamExt;
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::{Client, Database};
-use server::{Server, check, cpu_us, insert_as_sink, median};
+use server::{Server, check, cpu_us, insert_as_sink, median, parameter};
 use sink::schema::EVENTS;
 use sink::schema::definition::events as ours;
 use streampulse::mongod::Mongod;
-use up::{DATABASE, Run, parameter, produce};
+use up::{DATABASE, Run, produce};
 
 const EVENTS_DEFAULT: u64 = 1_000_000;
 const RATE_DEFAULT: f64 = 100.0;

@@ -9,15 +9,16 @@ mod storage {
     pub mod events;
     pub mod retention;
     pub mod rollups;
+    #[allow(dead_code, reason = "other benchmarks are given lists of numbers")]
     pub mod server;
     pub mod traffic;
     pub mod view;
 }
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use streampulse::mongod::{Mongod, ZSTD_LEVEL};
 
-use storage::server::Server;
+use storage::server::{Server, parameter};
 use storage::{events, retention, rollups, view};
 
 const EVENTS_DEFAULT: usize = 1_000_000;
@@ -26,16 +27,10 @@ const EVENTS_MIN: usize = 1_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let events = match std::env::var("STREAMPULSE_BENCH_EVENTS") {
-        Ok(events) => events.parse().with_context(|| format!("STREAMPULSE_BENCH_EVENTS: {events}"))?,
-        Err(_) => EVENTS_DEFAULT,
-    };
+    let events = parameter("STREAMPULSE_BENCH_EVENTS", EVENTS_DEFAULT)?;
     ensure!(events >= EVENTS_MIN, "STREAMPULSE_BENCH_EVENTS is {events}, must be at least {EVENTS_MIN}");
     let dir = tempfile::tempdir()?;
-    let zstd_level = match std::env::var("STREAMPULSE_BENCH_ZSTD") {
-        Ok(level) => level.parse().with_context(|| format!("STREAMPULSE_BENCH_ZSTD: {level}"))?,
-        Err(_) => ZSTD_LEVEL,
-    };
+    let zstd_level = parameter("STREAMPULSE_BENCH_ZSTD", ZSTD_LEVEL)?;
     let mongod = Mongod::start_at(dir.path(), None, zstd_level).await?;
     let measured = measure(&mongod.uri(), events).await;
     mongod.stop().await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use sink::schema::EVENTS;
@@ -32,16 +32,6 @@ pub struct Run {
     pub peak_mib: f64,
     /// How many events are stored.
     pub stored: u64,
-}
-
-pub fn parameter<T: std::str::FromStr>(name: &str, default: T) -> Result<T>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    match std::env::var(name) {
-        Ok(value) => value.parse().with_context(|| format!("{name}: {value}")),
-        Err(_) => Ok(default),
-    }
 }
 
 /// Writes the lines.

@@ -50,6 +50,24 @@ pub fn times_us(stat: &Path, first_field: usize) -> Result<f64> {
     Ok(times.sum::<Result<f64, _>>()? / TICKS_PER_S * 1e6)
 }
 
+/// What the environment says, or the default.
+pub fn parameter<T: std::str::FromStr>(name: &str, default: T) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    match std::env::var(name) {
+        Ok(value) => value.parse().with_context(|| format!("{name}: {value}")),
+        Err(_) => Ok(default),
+    }
+}
+
+/// The same of numbers with commas between them.
+pub fn list(name: &str, default: &str) -> Result<Vec<u64>> {
+    let value = parameter(name, default.to_owned())?;
+    let numbers = value.split(',').map(str::trim).filter(|number| !number.is_empty());
+    numbers.map(|number| number.parse().with_context(|| format!("{name}: {number}"))).collect()
+}
+
 /// One insert of all `documents`, which the collection's validator is asked about, where it has one.
 pub fn insert_command(
     collection: &str,

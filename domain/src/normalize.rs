@@ -249,12 +249,12 @@ impl Normalizer {
             return reject(RejectReason::TooLarge, None);
         }
         let mut fields = self.fields(line)?;
-        let user_id = text(&mut fields, Field::UserId, USER_ID_BYTES_MAX)?;
-        let ts_ms = timestamp(&mut fields)?;
+        let user_id = text(&fields, Field::UserId, USER_ID_BYTES_MAX)?;
+        let ts_ms = timestamp(&fields)?;
         let device = fold(&mut fields, Field::Device, &self.devices)?;
         let content_type = fold(&mut fields, Field::ContentType, &self.content_types)?;
-        let country = self.country(&text(&mut fields, Field::Country, LINE_BYTES_MAX)?)?;
-        let city = text(&mut fields, Field::City, CITY_BYTES_MAX)?;
+        let country = self.country(&text(&fields, Field::Country, LINE_BYTES_MAX)?)?;
+        let city = text(&fields, Field::City, CITY_BYTES_MAX)?;
         Ok(Event { user_id, ts_ms, device, content_type, country, city, extra: fields.extra })
     }
 
@@ -328,7 +328,7 @@ struct LineFields<'a> {
 }
 
 /// A required text: not blank, without spaces around it, at most `bytes_max` long.
-fn text<'a>(fields: &mut LineFields<'a>, field: Field, bytes_max: usize) -> Result<Cow<'a, str>, Reject> {
+fn text<'a>(fields: &LineFields<'a>, field: Field, bytes_max: usize) -> Result<Cow<'a, str>, Reject> {
     let text = match fields.required[field as usize].map(Json::kind) {
         Some(Kind::Text(text)) => text,
         Some(_) => return reject(RejectReason::WrongType, Some(field)),
@@ -352,7 +352,7 @@ fn is_trimmed(text: &str) -> bool {
     is_graphic(text.as_bytes().first()) && is_graphic(text.as_bytes().last())
 }
 
-fn timestamp(fields: &mut LineFields) -> Result<i64, Reject> {
+fn timestamp(fields: &LineFields) -> Result<i64, Reject> {
     let bad = || Reject { reason: RejectReason::BadTimestamp, field: Some(Field::Timestamp) };
     let epoch_ms = |number: f64| {
         let millis =

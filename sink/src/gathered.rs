@@ -43,8 +43,11 @@ pub struct Gathered {
     pub is_last: bool,
 }
 
+/// The windows of each size, by their ids.
+pub type Windows<'g> = BTreeMap<Level, BTreeMap<String, Rollup<'g>>>;
+
 /// One window of one city.
-struct Rollup<'g> {
+pub struct Rollup<'g> {
     window: u32,
     country: &'g [u8; 2],
     city: &'g str,
@@ -97,21 +100,27 @@ impl Gathered {
     }
 
     /// The windows of rollups that are to be written.
-    pub fn windows(&self) -> WindowIds {
-        let of_level = |level: Level| {
-            let id = |(minute, zone, country, city): &Place| {
-                rollup_id(*zone, country, level.window(*minute), city)
-            };
-            (level, self.cells.keys().map(id).collect())
-        };
-        Level::ALL.into_iter().map(of_level).collect()
+    pub fn windows(&self) -> Windows<'_> {
+        Level::ALL.into_iter().map(|level| (level, self.windows_of(level))).collect()
     }
 
-    /// What is to be written, by collection, in the order of `_id`s. Windows that are `absent` are inserted,
-    /// which costs the server a fifth of an update that finds nothing.
-    pub fn writes(&self, sketches: &Sketches, absent: &WindowIds) -> Vec<Write> {
+    fn windows_of(&self, level: Level) -> BTreeMap<String, Rollup<'_>> {
+        let mut windows = BTreeMap::<String, Rollup>::new();
+        for ((minute, zone, country, city), counts) in &self.cells {
+            let window = level.window(*minute);
+            let id = rollup_id(*zone, country, window, city);
+            let rollup =
+                windows.entry(id).or_insert_with(|| Rollup { window, country, city, counts: Counts::new() });
+            counts.iter().for_each(|(pair, n)| *rollup.counts.entry(*pair).or_default() += n);
+        }
+        windows
+    }
+
+    /// What is to be written, by collection, in the order of `_id`s. Of `windows`, those that are `absent`
+    /// are inserted, which costs the server a fifth of an update that finds nothing.
+    pub fn writes(&self, sketches: &Sketches, windows: &Windows, absent: &WindowIds) -> Vec<Write> {
         let mut writes: Vec<_> =
-            Level::ALL.into_iter().flat_map(|level| self.rollup_writes(level, absent)).collect();
+            windows.iter().flat_map(|(level, of)| self.rollup_writes(*level, of, absent)).collect();
         writes.push(Write::Update(MINUTES, self.minute_statements(sketches)));
         for level in [Level::Hour, Level::Day] {
             let of_level = sketches.iter().filter(|((window_level, _), _)| *window_level == level);
@@ -127,15 +136,12 @@ impl Gathered {
         writes
     }
 
-    fn rollup_writes(&self, level: Level, absent: &WindowIds) -> [Write; 2] {
-        let mut windows = BTreeMap::<String, Rollup>::new();
-        for ((minute, zone, country, city), counts) in &self.cells {
-            let window = level.window(*minute);
-            let id = rollup_id(*zone, country, window, city);
-            let rollup =
-                windows.entry(id).or_insert_with(|| Rollup { window, country, city, counts: Counts::new() });
-            counts.iter().for_each(|(pair, n)| *rollup.counts.entry(*pair).or_default() += n);
-        }
+    fn rollup_writes(
+        &self,
+        level: Level,
+        windows: &BTreeMap<String, Rollup>,
+        absent: &WindowIds,
+    ) -> [Write; 2] {
         let absent = absent.get(&level);
         let is_absent = |id: &String| absent.is_some_and(|absent| absent.contains(id));
         let (new, known): (Vec<_>, Vec<_>) = windows.iter().partition(|(id, _)| is_absent(id));
@@ -278,7 +284,9 @@ mod tests {
     fn counts_of_all_levels_come_from_the_same_cells() {
         let numbers: Vec<Vec<i64>> = Level::ALL
             .map(|level| {
-                let [_, update] = gathered().rollup_writes(level, &WindowIds::new());
+                let gathered = gathered();
+                let [_, update] =
+                    gathered.rollup_writes(level, &gathered.windows_of(level), &WindowIds::new());
                 let n = |s: &Document| s.get_document("u").and_then(|u| u.get_document("$inc")?.get_i64("n"));
                 updates(&update).iter().map(|s| n(s).expect("n")).collect()
             })
@@ -289,7 +297,9 @@ mod tests {
     #[test]
     fn a_new_window_has_what_an_update_would_give_it() {
         let gathered = gathered();
-        let [insert, update] = gathered.rollup_writes(Level::Day, &gathered.windows());
+        let days = gathered.windows_of(Level::Day);
+        let absent = WindowIds::from([(Level::Day, days.keys().cloned().collect())]);
+        let [insert, update] = gathered.rollup_writes(Level::Day, &days, &absent);
         assert!(updates(&update).is_empty());
         let Write::Insert("access_rollups_1d", bytes) = insert else { panic!("an insert was expected") };
         let documents: Vec<Document> = documents(&bytes)
@@ -299,7 +309,7 @@ mod tests {
             doc! { "tv": { "movie": 12_i64, "live": 2_i64 }, "tablet": { "movie": 12_i64, "live": 2_i64 } };
         let day = doc! { "_id": "0|BR|000000000|Rio", "ts": date(0), "country": "BR", "city": "Rio", "n": 28_i64, "x": x };
         assert_eq!(documents, [day]);
-        let [_, update] = gathered.rollup_writes(Level::Day, &WindowIds::new());
+        let [_, update] = gathered.rollup_writes(Level::Day, &days, &WindowIds::new());
         let increments =
             updates(&update)[0].get_document("u").and_then(|u| u.get_document("$inc")).expect("$inc");
         assert_eq!(increments.get_i64("x.tv.live").ok(), Some(2));

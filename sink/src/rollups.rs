@@ -20,10 +20,10 @@ use runtime::{BatchStream, Output};
 use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
-use crate::gathered::Gathered;
+use crate::gathered::{Gathered, Windows};
 use crate::schema::STATE;
 use crate::sketch::{SketchError, Sketches};
-use crate::windows::{WindowIds, Windows};
+use crate::windows::{KnownWindows, WindowIds};
 use crate::write::{Retry, is_duplicate};
 use crate::{Progress, Sink, signed};
 
@@ -64,7 +64,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
         saved_at: Instant::now(),
         positions,
         sketches: Sketches::default(),
-        windows: Windows::default(),
+        known: KnownWindows::default(),
     };
     loop {
         let gathered = job.gather().await?;
@@ -86,7 +86,7 @@ struct Rollups<'a> {
     saved_at: Instant,
     positions: Positions,
     sketches: Sketches,
-    windows: Windows,
+    known: KnownWindows,
 }
 
 impl Rollups<'_> {
@@ -154,7 +154,7 @@ impl Rollups<'_> {
         let windows = gathered.windows();
         loop {
             let absent = self.absent(&windows).await?;
-            let writes = gathered.writes(&sketches, &absent);
+            let writes = gathered.writes(&sketches, &windows, &absent);
             let fields =
                 doc! { "positions": write_positions(&self.positions), "at": mongodb::bson::DateTime::now() };
             match self.checkpoint.commit(progress, (self.saved, self.next), fields, &writes).await {
@@ -166,17 +166,17 @@ impl Rollups<'_> {
                 Err(error) => return Err(error),
             }
         }
-        self.windows.written(windows);
+        self.known.written(windows);
         self.saved = self.next;
         self.saved_at = Instant::now();
         progress.rollups_checkpoint.store(self.saved, Ordering::Release);
         trim(self.sink).await
     }
 
-    async fn absent(&self, windows: &WindowIds) -> Result<WindowIds> {
+    async fn absent(&self, windows: &Windows<'_>) -> Result<WindowIds> {
         let mut retry = Retry::new(&self.sink.progress, "look up windows");
         let absent = loop {
-            match self.windows.absent(&self.sink.database, windows).await {
+            match self.known.absent(&self.sink.database, windows).await {
                 Ok(absent) => break absent,
                 Err(error) => retry.after(error).await?,
             }

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use mongodb::Database;
 use mongodb::bson::{RawDocumentBuf, doc};
 
+use crate::gathered::Windows;
 use crate::schema::Level;
 
 /// Most windows that are remembered.
@@ -18,11 +19,11 @@ pub type WindowIds = BTreeMap<Level, BTreeSet<String>>;
 
 /// Windows that were written before. Should a retention remove one of them, the next update makes it again.
 #[derive(Debug, Default)]
-pub struct Windows {
+pub struct KnownWindows {
     known: WindowIds,
 }
 
-impl Windows {
+impl KnownWindows {
     /// Those of `windows` that are not there yet.
     ///
     /// # Errors
@@ -30,14 +31,14 @@ impl Windows {
     pub async fn absent(
         &self,
         database: &Database,
-        windows: &WindowIds,
+        windows: &Windows<'_>,
     ) -> Result<WindowIds, mongodb::error::Error> {
         let mut absent = WindowIds::new();
-        for (&level, ids) in windows {
+        for (&level, windows) in windows {
             let known = self.known.get(&level);
             let is_known = |id: &String| known.is_some_and(|known| known.contains(id));
             let mut unknown: BTreeSet<_> =
-                ids.iter().filter(|id| !is_known(id)).map(String::as_str).collect();
+                windows.keys().filter(|id| !is_known(id)).map(String::as_str).collect();
             if unknown.is_empty() {
                 continue;
             }
@@ -56,12 +57,12 @@ impl Windows {
     }
 
     /// Remembers windows that are there now.
-    pub fn written(&mut self, windows: WindowIds) {
+    pub fn written(&mut self, windows: Windows) {
         if self.known.values().map(BTreeSet::len).sum::<usize>() > KNOWN_MAX {
             self.known.clear();
         }
-        for (level, mut ids) in windows {
-            self.known.entry(level).or_default().append(&mut ids);
+        for (level, windows) in windows {
+            self.known.entry(level).or_default().extend(windows.into_keys());
         }
     }
 }
