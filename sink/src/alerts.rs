@@ -2,15 +2,17 @@
 //! `access_alerts`.
 //!
 //! # Delivery
-//! Alerts have deterministic ids and replace themselves, so they are written the moment they come. Whenever
-//! the module hands out its state, alerts, state and position are written in one transaction; after a crash
-//! the module starts again from that state at that position, and gives the same alerts again.
+//! Alerts have deterministic ids and replace themselves, so they are written the moment they come; what came
+//! during a write is written together. Whenever the module hands out its state, alerts, state and position
+//! are written in one transaction; after a crash the module starts again from that state at that position,
+//! and gives the same alerts again.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::CODE_HASH;
-use domain::bson::{Element, documents, elements};
+use domain::bson::documents;
 use domain::wire::AlertsFrame;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Document, RawDocument, doc};
@@ -23,6 +25,8 @@ use crate::{Sink, module, rollups};
 
 /// The job's name.
 pub const JOB: &str = "alerts";
+/// Most alerts that are written together, but for those of one output.
+const GATHERED_MAX: usize = 1_000;
 
 /// Runs for ever.
 ///
@@ -53,10 +57,14 @@ async fn run_stream(sink: &Sink) -> Result<()> {
     anomaly.accumulator = Some(detector_state);
     let mut stream = sink.rollups.open(0, next, vec![anomaly]).await?;
     sink.progress.begin(JOB, 0);
-    let mut job = Alerts { sink, checkpoint, next, saved: next };
+    let mut job = Alerts { sink, checkpoint, next, saved: next, changed: HashMap::new() };
     loop {
-        let output = stream.next().await?;
-        job.take(&output).await?;
+        let mut state = job.take(&stream.next().await?)?;
+        while state.is_none() && job.changed.len() < GATHERED_MAX {
+            let Some(output) = stream.try_next()? else { break };
+            state = job.take(&output)?;
+        }
+        job.write(state).await?;
         sink.progress.alerts_next.store(job.next, Ordering::Release);
     }
 }
@@ -68,10 +76,13 @@ struct Alerts<'a> {
     next: u64,
     /// First offset that is not covered by the checkpoint.
     saved: u64,
+    /// Alerts that are not written yet, as they are now, by id.
+    changed: HashMap<String, Document>,
 }
 
 impl Alerts<'_> {
-    async fn take(&mut self, output: &Output) -> Result<()> {
+    /// Takes in what the module gave; its state where it handed that out.
+    fn take(&mut self, output: &Output) -> Result<Option<Binary>> {
         let [value] = output.values.as_slice() else {
             bail!("access-anomaly gave {} records", output.values.len())
         };
@@ -87,26 +98,36 @@ impl Alerts<'_> {
             self.next,
             frame.base_offset
         );
-        let alerts = documents(frame.alerts).map(replacement).collect::<Result<Vec<_>>>()?;
-        self.count_opened(frame.alerts);
-        if frame.state.is_empty() {
-            self.write(alerts).await?;
-        } else {
-            let state = Binary { subtype: BinarySubtype::Generic, bytes: frame.state.to_vec() };
-            let fields = doc! { "state": state, "at": mongodb::bson::DateTime::now() };
-            let to = frame.last_offset + 1;
-            self.checkpoint
-                .commit(&self.sink.progress, (self.saved, to), fields, &[Write::Update(ALERTS, alerts)])
-                .await?;
-            self.saved = to;
-            self.sink.progress.alerts_checkpoint.store(to, Ordering::Release);
-            rollups::trim(self.sink).await?;
+        for document in documents(frame.alerts) {
+            let alert: Document = RawDocument::from_bytes(document)?.try_into()?;
+            let id = alert.get_str("_id").context("an alert without an id")?;
+            if self
+                .sink
+                .progress
+                .count_alert(id, alert.get_str("status").is_ok_and(|status| status == "open"))
+            {
+                tracing::warn!(alert = id, "{}", alert.get_str("text").unwrap_or_default());
+            }
+            self.changed.insert(id.to_owned(), alert);
         }
         self.next = frame.last_offset + 1;
-        Ok(())
+        let state = || Binary { subtype: BinarySubtype::Generic, bytes: frame.state.to_vec() };
+        Ok((!frame.state.is_empty()).then(state))
     }
 
-    async fn write(&self, alerts: Vec<Document>) -> Result<()> {
+    /// Writes the changed alerts; with a state, that and the position too.
+    async fn write(&mut self, state: Option<Binary>) -> Result<()> {
+        let alerts: Vec<_> = self.changed.drain().map(replacement).collect();
+        let Some(state) = state else { return self.replace(alerts).await };
+        let fields = doc! { "state": state, "at": mongodb::bson::DateTime::now() };
+        let writes = [Write::Update(ALERTS, alerts)];
+        self.checkpoint.commit(&self.sink.progress, (self.saved, self.next), fields, &writes).await?;
+        self.saved = self.next;
+        self.sink.progress.alerts_checkpoint.store(self.saved, Ordering::Release);
+        rollups::trim(self.sink).await
+    }
+
+    async fn replace(&self, alerts: Vec<Document>) -> Result<()> {
         let mut retry = Retry::new(&self.sink.progress, "store alerts");
         while let Err(error) = update(&self.sink.database, ALERTS, alerts.clone(), None).await {
             retry.after(error).await?;
@@ -114,25 +135,9 @@ impl Alerts<'_> {
         retry.done();
         Ok(())
     }
-
-    fn count_opened(&self, alerts: &[u8]) {
-        for document in documents(alerts) {
-            let text = |key: &str| {
-                elements(document).find_map(|(found, element)| match element {
-                    Element::String(text) if found == key => Some(text),
-                    _ => None,
-                })
-            };
-            let Some(id) = text("_id") else { continue };
-            if self.sink.progress.count_alert(id, text("status") == Some("open")) {
-                tracing::warn!(alert = id, "{}", text("text").unwrap_or_default());
-            }
-        }
-    }
 }
 
-fn replacement(document: &[u8]) -> Result<Document> {
-    let document: Document = RawDocument::from_bytes(document)?.try_into()?;
-    let id = document.get("_id").context("an alert without an id")?.clone();
-    Ok(doc! { "q": { "_id": id }, "u": document, "upsert": true })
+/// The statement that puts an alert in the place of what was stored under its id.
+fn replacement((id, alert): (String, Document)) -> Document {
+    doc! { "q": { "_id": id }, "u": alert, "upsert": true }
 }
