@@ -1,8 +1,9 @@
 //! `cargo xtask bench pipeline`: how fast `streampulse up` takes a file into MongoDB (events, rollups and
-//! alerts), beside the ceiling: what the same mongod takes of bare inserts of the same documents, encoded
-//! before, from the best number of writers. Both take turns on one mongod, with the same write concern and
-//! journal. `STREAMPULSE_BENCH_EVENTS=100000` takes another number of lines, `STREAMPULSE_BENCH_RATE=1000`
-//! another number a second of event time (the sparser they are, the more rollups there are to each line).
+//! alerts; then without the events), beside the ceiling: what the same mongod takes of bare inserts of the
+//! same documents, encoded before, from the best number of writers. All take turns on one mongod, with the
+//! same write concern and journal. `STREAMPULSE_BENCH_EVENTS=100000` takes another number of lines,
+//! `STREAMPULSE_BENCH_RATE=1000` another number a second of event time (the sparser they are, the more rollups
+//! there are to each line).
 
 #[path = "storage/server.rs"]
 #[allow(dead_code, reason = "every insert here is one as the sink makes them")]
@@ -14,7 +15,7 @@ mod up;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::TryStreamExt;
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::{Client, Database};
@@ -59,15 +60,23 @@ async fn measure(uri: &str, dir: &Path, file: &Path) -> Result<()> {
         .map(|some| insert_as_sink(EVENTS, some.iter().cloned()))
         .collect();
     let mut ceilings = vec![Vec::new(); WRITERS.len()];
-    let (mut as_ours, mut pipeline) = (Vec::new(), Vec::new());
+    let (mut as_ours, mut pipeline, mut without_events) = (Vec::new(), Vec::new(), Vec::new());
+    let rollups_only = dir.join("rollups_only.toml");
+    std::fs::write(&rollups_only, "[mongodb]\nstore_events = false\n")?;
+    let rollups_only = ["--config", rollups_only.to_str().context("a path that is no text")?];
     for round in 0..ROUNDS {
         for (writers, runs) in WRITERS.into_iter().zip(&mut ceilings) {
             runs.push(bare(&client, &server, &inserts, writers, false).await?);
         }
         as_ours.push(bare(&client, &server, &inserts, WRITERS[1], true).await?);
-        let run = up::up(&database, &server, uri, (&dir.join(round.to_string()), file), &[]).await?;
-        ensure!(run.stored == documents.len() as u64, "{} events are stored", run.stored);
-        pipeline.push(run);
+        for (flags, stored, runs) in
+            [(&[][..], documents.len(), &mut pipeline), (&rollups_only, 0, &mut without_events)]
+        {
+            let data_dir = dir.join(format!("{round}_{stored}"));
+            let run = up::up(&database, &server, uri, (&data_dir, file), flags).await?;
+            ensure!(run.stored == stored as u64, "{} events are stored", run.stored);
+            runs.push(run);
+        }
         eprintln!("round {} of {ROUNDS} is done", round + 1);
     }
     let by = |runs: &[Run], part: fn(&Run) -> f64| median(runs.iter().map(part).collect());
@@ -86,6 +95,7 @@ async fn measure(uri: &str, dir: &Path, file: &Path) -> Result<()> {
         .collect();
     rows.push((format!("the same into our collection, writers: {}", WRITERS[1]), &as_ours));
     rows.push(("streampulse up".to_owned(), &pipeline));
+    rows.push(("streampulse up, events not stored".to_owned(), &without_events));
     for (name, runs) in rows {
         let mut ratios: Vec<f64> = runs.iter().map(|run| ceiling / run.wall_s).collect();
         ratios.sort_by(f64::total_cmp);

@@ -137,6 +137,8 @@ pub struct MongoDb {
     pub uri: Option<String>,
     /// Name of the database.
     pub database: String,
+    /// Whether events are stored, or only what is counted of them, rejects and alerts.
+    pub store_events: bool,
     /// After how many days documents go; what is not named stays for ever.
     pub retention: Retention,
     /// Countries whose documents stay on some shards, by the zone's name.
@@ -182,6 +184,7 @@ impl Default for MongoDb {
         Self {
             uri: None,
             database: "streampulse".to_owned(),
+            store_events: true,
             retention: Retention::default(),
             zones: Zones::new(),
         }
@@ -377,7 +380,7 @@ mod tests {
         refused("[mongodb]\nurl = \"x\"", "line 2");
         refused(
             "[mongodb]\nurl = \"x\"",
-            "unknown field `url`, expected one of `uri`, `database`, `retention`, `zones`",
+            "unknown field `url`, expected one of `uri`, `database`, `store_events`, `retention`, `zones`",
         );
         refused("[mongodb]\ndatabase = \"\"", "mongodb.database is empty");
         refused("[mongodb.retention]\nevents_days = 0", "expected a nonzero u32");

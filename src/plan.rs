@@ -36,6 +36,8 @@ pub struct Store {
     pub mongod_port: Option<u16>,
     /// Database.
     pub database: String,
+    /// Whether events are stored.
+    pub store_events: bool,
     /// How long it may take to answer at the start.
     pub wait_for_mongodb: Duration,
     /// After how long documents go.
@@ -62,6 +64,7 @@ impl Store {
             mongodb_uri: args.mongodb_uri.or_else(|| config.mongodb.uri.clone()),
             mongod_port: args.mongod_port,
             database: args.database.unwrap_or_else(|| config.mongodb.database.clone()),
+            store_events: config.mongodb.store_events,
             wait_for_mongodb: args.wait_for_mongodb,
             retention: config.mongodb.retention,
             zones: config.mongodb.zones.clone(),

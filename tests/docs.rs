@@ -232,6 +232,7 @@ fn settings_are_ones_that_the_pipeline_file_takes() {
             if let Some((key, value)) = span.split_once(" = ") {
                 let table = match key {
                     "events_by" => "[mongodb.retention]\nevents_days = 1",
+                    "store_events" => "[mongodb]",
                     _ => "[topics.access-logs]",
                 };
                 check(name, &format!("{table}\n{key} = {value}"));

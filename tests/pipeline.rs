@@ -123,6 +123,28 @@ async fn every_line_is_an_event_or_a_reject_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_events_all_else_is_stored_and_a_later_run_can_store_them() {
+    let case = Case::new("without_events").await;
+    let sample = bad();
+    case.write(&sample);
+    let settings = case.dir.path().join("fluvio.toml");
+    std::fs::write(&settings, "[mongodb]\nstore_events = false\n").expect("written");
+    let summary = case.up("");
+    let counts = ["accepted", "stored", "duplicates"].map(|key| summary[key].as_i64().expect("a number"));
+    assert_eq!(counts, [sample.accepted, 0, 0]);
+    assert_eq!(all(&case.database, "access_events").await, Vec::<Document>::new());
+    sample.check_all_but_events(&case.database).await;
+
+    std::fs::remove_file(settings).expect("removed");
+    let more = Sample::valid(500, 4);
+    let stored = more.accepted;
+    let sample = sample.and(more);
+    case.write(&sample);
+    assert_eq!(case.up("")["stored"].as_i64(), Some(stored));
+    sample.check_all_but_events(&case.database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kills_at_any_moment_change_no_count() {
     let case = Case::new("kills").await;
     let sample = Sample::valid(60_000, 1).and(bad());
@@ -285,7 +307,7 @@ async fn every_error_says_what_to_do() {
     );
     refused(
         &format!("up --config wrong.toml {flags}"),
-        "unknown field `url`, expected one of `uri`, `database`, `retention`",
+        "unknown field `url`, expected one of `uri`, `database`, `store_events`, `retention`",
     );
     refused(&format!("up --file missing {flags}"), "cannot open the log file missing");
     refused(&format!("up --until-drained {flags}"), "give --file, --events or --for too");

@@ -102,9 +102,14 @@ impl Sample {
 
     /// Panics unless the database holds exactly these lines, in every form.
     pub async fn check(&self, database: &Database) {
-        let collection = |name: &str| database.collection::<Document>(name);
-        let count = collection("access_events").count_documents(doc! {}).await.expect("a count");
+        let events = database.collection::<Document>("access_events");
+        let count = events.count_documents(doc! {}).await.expect("a count");
         assert_eq!(count as i64, self.accepted, "events");
+        self.check_all_but_events(database).await;
+    }
+
+    /// Checks everything that is made of the events, and the rejects.
+    pub async fn check_all_but_events(&self, database: &Database) {
         let mut reasons = BTreeMap::<String, i64>::new();
         for reject in all(database, "access_rejects").await {
             *reasons.entry(reject.get_str("reason").expect("a reason").to_owned()).or_default() += 1;

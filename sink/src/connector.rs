@@ -53,7 +53,8 @@ pub async fn run(config: &Path, secrets: Option<&Path>, stop: impl Future<Output
     }
     let params = config.params.clone();
     let progress = Arc::new(progress);
-    let sink = Arc::new(Sink { database, rollups, modules: Modules::default(), params, retention, progress });
+    let (modules, store_events) = (Modules::default(), config.mongodb.store_events);
+    let sink = Arc::new(Sink { database, rollups, modules, params, store_events, retention, progress });
     let work = match (config.job, &logs) {
         (Job::Events, Some(logs)) => Work::Events(logs.clone()),
         (Job::Alerts, _) => Work::Alerts,

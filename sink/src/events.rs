@@ -1,6 +1,6 @@
 //! Job `events`: log lines, already turned into documents and counts by the SmartModules, go to
 //! `access_events`, or the collection of its day, and `access_rejects`; the counts, and a tick every second,
-//! go on to `access-rollups`.
+//! go on to `access-rollups`. Where events are not stored ([`Sink::store_events`]) all the rest is.
 //!
 //! # Delivery
 //! Insert, forward, checkpoint, in this order. After a crash the lines since the checkpoint come again: the
@@ -303,6 +303,7 @@ impl<'a> Partition<'a> {
     /// Says once that MongoDB will remove lines as soon as they are stored.
     fn warn_of_age(&mut self, delta: &Delta) {
         let Retention { events_days, minutes_days, .. } = self.sink.retention;
+        let events_days = events_days.filter(|_| self.sink.store_events);
         let (Some(event_time_ms), Some(days)) =
             (delta.event_time_ms, events_days.into_iter().chain(minutes_days).min())
         else {
@@ -345,13 +346,15 @@ impl<'a> Partition<'a> {
         let new = |document: &&[u8]| all_new || !offset(document).is_some_and(is_stored);
         let events = frames.iter().flat_map(|frame| documents(frame.documents)).filter(new);
         let rejects = frames.iter().flat_map(|frame| documents(frame.rejects)).filter(new);
-        let events = self.routes.insert_commands(database, progress, now_ms(), events).await?;
         let rejects = insert_commands(REJECTS, rejects)?;
-        let written = insert(database, progress, events).await?;
+        if self.sink.store_events {
+            let events = self.routes.insert_commands(database, progress, now_ms(), events).await?;
+            let written = insert(database, progress, events).await?;
+            let accepted: u64 = frames.iter().map(|frame| u64::from(frame.accepted)).sum();
+            progress.stored.fetch_add(written.n, Ordering::Relaxed);
+            progress.duplicates.fetch_add(accepted - written.n, Ordering::Relaxed);
+        }
         insert(database, progress, rejects).await?;
-        let accepted: u64 = frames.iter().map(|frame| u64::from(frame.accepted)).sum();
-        progress.stored.fetch_add(written.n, Ordering::Relaxed);
-        progress.duplicates.fetch_add(accepted - written.n, Ordering::Relaxed);
         if !self.stored.is_empty() {
             let last = frames.last().map_or(0, |frame| frame.header.last_offset);
             self.stored.retain(|offset| *offset > last);

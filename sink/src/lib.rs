@@ -46,6 +46,8 @@ pub struct Sink {
     pub modules: Modules,
     /// Parameters of the SmartModules.
     pub params: ModuleParams,
+    /// Whether events are stored, or only what is counted of them, rejects and alerts.
+    pub store_events: bool,
     /// After how long MongoDB removes what is written.
     pub retention: schema::Retention,
     /// What has been done so far.

@@ -141,7 +141,15 @@ async fn run_on(
     let progress = Arc::new(Progress::new(state.partitions.len()));
     tracing::info!(database = database.name(), mongodb = reached.description, "writing");
     let params = plan.params.clone();
-    let sink = Arc::new(Sink { database, rollups, modules, params, retention, progress: progress.clone() });
+    let sink = Arc::new(Sink {
+        database,
+        rollups,
+        modules,
+        params,
+        store_events: plan.store.store_events,
+        retention,
+        progress: progress.clone(),
+    });
     let partitions = (0..u32::try_from(state.partitions.len())?).collect();
     let logs = Arc::new(Logs { topic, epoch, partitions });
     let work = [Work::Events(logs.clone()), Work::Rollups, Work::Alerts];

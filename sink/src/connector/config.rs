@@ -84,6 +84,8 @@ pub struct MongoDb {
     pub uri: Secret,
     /// Name of the database.
     pub database: String,
+    /// Whether job events stores events, or only what is counted of them, and rejects.
+    pub store_events: bool,
     /// How long to wait at the start until MongoDB answers.
     pub wait_ms_max: u64,
 }
@@ -182,7 +184,12 @@ impl ConnectorConfig {
         let cluster = Address { endpoint: section.endpoint, profile: section.profile };
         check_cluster(&cluster)?;
         let uri = Secret(section.uri.resolve(secrets)?);
-        let mongodb = MongoDb { uri, database, wait_ms_max };
+        ensure!(
+            job == Job::Events || section.store_events.is_none(),
+            "mongodb.store_events is for job events; remove it"
+        );
+        let store_events = section.store_events.unwrap_or(true);
+        let mongodb = MongoDb { uri, database, store_events, wait_ms_max };
         let params = params(job, transforms)?;
         Ok(Self { name: meta.name, topic, partitions, job, rollups_topic, params, mongodb, cluster })
     }

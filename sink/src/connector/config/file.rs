@@ -96,6 +96,7 @@ pub(super) struct Section {
     pub(super) uri: Uri,
     pub(super) database: Option<String>,
     pub(super) rollups_topic: Option<String>,
+    pub(super) store_events: Option<bool>,
     pub(super) wait_ms_max: Option<u64>,
     pub(super) endpoint: Option<String>,
     pub(super) profile: Option<String>,

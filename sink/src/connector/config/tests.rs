@@ -122,7 +122,7 @@ fn unknown_keys_are_told_with_their_line_and_what_is_allowed() {
     let topic = |object: &str| v2(&format!("{{meta: {{name: access-logs}}, {object}}}"));
     refused(
         &small("  uri:", "  uril:"),
-        "mongodb: unknown field `uril`, expected one of `job`, `uri`, `database`, `rollups_topic`, \
+        "mongodb: unknown field `uril`, expected one of `job`, `uri`, `database`, `rollups_topic`, `store_events`, \
          `wait_ms_max`, `endpoint`, `profile` at line 14 column 3",
     );
     refused(
@@ -221,6 +221,8 @@ fn every_wrong_value_of_the_section_is_told() {
     refused(&section("rollups_topic: ''"), "mongodb.rollups_topic is empty");
     refused(&section("rollups_topic: access-logs"), "are both \"access-logs\"");
     refused(&job("rollups\n  rollups_topic: x", ""), "rollups_topic is for job events; job rollups");
+    refused(&job("alerts\n  store_events: true", ""), "store_events is for job events");
+    refused(&section("store_events: 'no'"), "expected a boolean");
     refused(&section("wait_ms_max: 0"), "mongodb.wait_ms_max is 0, must be 1 to 86400000");
     refused(&section("wait_ms_max: 86400001"), "must be 1 to 86400000");
     refused(&section("wait_ms_max: 10s"), "wait_ms_max: invalid type: string \"10s\", expected u64 at");
