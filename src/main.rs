@@ -8,6 +8,7 @@ use streampulse::commands;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    sink::memory::limit_arenas();
     sink::logging::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

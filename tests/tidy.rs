@@ -67,18 +67,21 @@ fn the_domain_touches_nothing() {
 }
 
 #[test]
-fn only_the_batch_abi_is_unsafe() {
+fn only_the_batch_abi_and_one_call_of_the_allocator_are_unsafe() {
     let mut seen = 0;
     for (path, text) in sources() {
-        let unsafe_code = text.lines().any(|line| {
+        let is_unsafe = |line: &&str| {
             let code = line.split("//").next().unwrap_or_default();
             code.contains(concat!("un", "safe {"))
                 || code.contains(concat!("un", "safe extern"))
                 || code.contains(concat!("un", "safe fn"))
-        });
+        };
+        let unsafe_lines: Vec<&str> = text.lines().filter(is_unsafe).map(str::trim).collect();
         let is_abi = path.components().any(|part| part.as_os_str() == "batch-abi");
-        assert!(is_abi || !unsafe_code, "{}", path.display());
-        seen += usize::from(is_abi && unsafe_code);
+        let is_call = path.ends_with("sink/src/memory.rs")
+            && unsafe_lines == [concat!("un", "safe { libc::mallopt(libc::M_ARENA_MAX, arenas) };")];
+        assert!(is_abi || is_call || unsafe_lines.is_empty(), "{}", path.display());
+        seen += usize::from(is_abi && !unsafe_lines.is_empty());
     }
     assert!(seen > 0, "the batch ABI has moved");
 }

@@ -19,6 +19,7 @@ mod gathered;
 pub mod heartbeat;
 pub mod jobs;
 pub mod logging;
+pub mod memory;
 pub mod progress;
 pub mod reach;
 pub mod rollups;

@@ -26,6 +26,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let Cli { config, secrets } = Cli::parse();
+    sink::memory::limit_arenas();
     sink::logging::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
