@@ -2,8 +2,8 @@
 //! alerts; then without the events), beside the ceiling: what the same mongod takes of bare inserts of the
 //! same documents, encoded before, from the best number of writers. All take turns on one mongod, with the
 //! same write concern and journal. `STREAMPULSE_BENCH_EVENTS=100000` takes another number of lines,
-//! `STREAMPULSE_BENCH_RATE=1000` another number a second of event time (the sparser they are, the more rollups
-//! there are to each line).
+//! `STREAMPULSE_BENCH_RATE=1000` another number a second of event time (the sparser they are, the more
+//! rollups there are to each line).
 
 #[path = "storage/server.rs"]
 #[allow(dead_code, reason = "every insert here is one as the sink makes them")]

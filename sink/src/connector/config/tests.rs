@@ -110,7 +110,7 @@ fn the_connector_file_describes_every_key() {
     );
     let error = error.expect_err("an unknown key").to_string();
     let keys: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
-    assert_eq!(keys.len(), 7, "{error}");
+    assert_eq!(keys.len(), 8, "{error}");
     assert_eq!(CONNECTOR.matches("[custom.properties.").count(), keys.len());
     for key in keys {
         assert!(CONNECTOR.contains(&format!("[custom.properties.{key}]")), "{key}");
