@@ -51,11 +51,20 @@ impl Case {
         String::from_utf8(run(self.command(args), code).stdout).expect("text")
     }
 
+    /// `deliver`, once it has begun: before, an interrupt does not end it but as any process.
     fn deliver(&self) -> Running {
+        let begun = || self.log().matches("delivering alerts").count();
+        let before = begun();
         let log = std::fs::File::options().append(true).create(true).open(self.dir.path().join("log.txt"));
         let mut command = self.command("deliver");
         command.stdout(Stdio::piped()).stderr(log.expect("a file"));
-        Running(command.spawn().expect("the command starts"))
+        let running = Running(command.spawn().expect("the command starts"));
+        let until = Instant::now() + PATIENCE;
+        while begun() == before {
+            assert!(Instant::now() < until, "it does not begin: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        running
     }
 
     /// What `deliver` has logged.

@@ -20,13 +20,14 @@ pub(super) async fn run(args: DeliverArgs) -> Result<ExitCode> {
         let delivery = Delivery::new(reached.database.clone(), plan.receivers.clone())?;
         let names: Vec<&str> = plan.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
         tracing::info!(receivers = names.join(", "), mongodb = reached.description, "delivering alerts");
-        let holder = Holder::this_process();
-        tokio::select! {
-            done = delivery.run(&holder) => done,
-            () = asked_to_stop() => Ok(()),
-        }
+        delivery.run(&Holder::this_process()).await
     };
-    let done = delivering.await;
+    let done = tokio::select! {
+        // First, so that what asks to stop is heard from here on.
+        biased;
+        () = asked_to_stop() => Ok(()),
+        done = delivering => done,
+    };
     reached.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
