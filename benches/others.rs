@@ -91,7 +91,9 @@ async fn measure(uri: &str, dir: &Path, file: &Path, python: &Path, programs: &[
     let up_s = by(&ours, |run| run.wall_s);
     println!("\n{lines} lines, medians of {ROUNDS} rounds:\n");
     // Spark ends its JVM without waiting for it, so the system does not tell what that has used.
-    println!("| | lines/s | times as long as up, least to most | CPU s a million: mongod | program without JVM |");
+    println!(
+        "| | lines/s | times as long as up, least to most | CPU s a million: mongod | program without JVM |"
+    );
     println!("|---|---|---|---|---|");
     let names = std::iter::once("streampulse up").chain(programs.iter().map(|(name, _)| *name));
     for (name, runs) in names.zip(std::iter::once(&ours).chain(&theirs)) {
