@@ -12,7 +12,6 @@ mod up;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use mongodb::bson::{Document, doc};
@@ -20,9 +19,9 @@ use mongodb::{Client, Database};
 use server::{Server, median, parameter};
 use sink::schema::{EVENTS, REJECTS};
 use streampulse::mongod::Mongod;
-use up::{DATABASE, Run, cpu_us_of_children, produce};
+use up::{DATABASE, Run, produce};
 
-const EVENTS_DEFAULT: u64 = 1_000_000;
+const LINES_DEFAULT: u64 = 1_000_000;
 /// Lines a second of event time.
 const RATE: f64 = 100.0;
 const ROUNDS: usize = 3;
@@ -34,7 +33,7 @@ const PROGRAMS: [(&str, &str); 3] =
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let events = parameter("STREAMPULSE_BENCH_EVENTS", EVENTS_DEFAULT)?;
+    let lines = parameter("STREAMPULSE_BENCH_EVENTS", LINES_DEFAULT)?;
     let dir = tempfile::tempdir()?;
     let python = python(dir.path())?;
     let has_java = Command::new("java").arg("-version").stderr(Stdio::null()).status().is_ok();
@@ -43,9 +42,10 @@ async fn main() -> Result<()> {
     }
     let programs = PROGRAMS.into_iter().filter(|(name, _)| has_java || *name != "PySpark");
     let file = dir.path().join("lines.ndjson");
-    produce(&file, events, RATE)?;
+    produce(&file, lines, RATE)?;
     let mongod = Mongod::start(dir.path(), None).await?;
-    let measured = measure(&mongod.uri(), dir.path(), &file, &python, &programs.collect::<Vec<_>>()).await;
+    let programs = programs.collect::<Vec<_>>();
+    let measured = measure(&mongod.uri(), dir.path(), (&file, lines), &python, &programs).await;
     mongod.stop().await;
     measured
 }
@@ -69,24 +69,31 @@ fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-async fn measure(uri: &str, dir: &Path, file: &Path, python: &Path, programs: &[(&str, &str)]) -> Result<()> {
+async fn measure(
+    uri: &str,
+    dir: &Path,
+    (file, lines): (&Path, u64),
+    python: &Path,
+    programs: &[(&str, &str)],
+) -> Result<()> {
     let client = Client::with_uri_str(uri).await?;
     let server = Server::new(client.database("admin")).await?;
     let database = client.database(DATABASE);
     let (mut ours, mut theirs) = (Vec::new(), vec![Vec::new(); programs.len()]);
     for round in 0..ROUNDS {
-        let run = up::up(&database, &server, uri, (&dir.join(round.to_string()), file), &[]).await?;
+        ours.push(up::up(&database, &server, uri, (&dir.join(round.to_string()), file), &[]).await?);
         let expected = stored(&database).await?;
-        ours.push(run);
         for ((name, program), runs) in programs.iter().zip(&mut theirs) {
-            let took = run_python(&database, &server, uri, (python, program), file).await?;
+            let mut command = Command::new(python);
+            command.arg(Path::new(PROGRAMS_DIR).join(program)).args([uri, DATABASE]).arg(file).arg(LIMIT);
+            command.env("PYTHONDONTWRITEBYTECODE", "1");
+            runs.push(up::timed(&database, &server, &mut command).await?);
             let stored = stored(&database).await?;
             ensure!(stored == expected, "{name} stored {stored:?} events and rejects, not {expected:?}");
-            runs.push(took);
             eprintln!("round {} of {ROUNDS}: {name} is done", round + 1);
         }
     }
-    let lines = std::fs::read(file)?.iter().filter(|byte| **byte == b'\n').count() as f64;
+    let lines = lines as f64;
     let by = |runs: &[Run], part: fn(&Run) -> f64| median(runs.iter().map(part).collect());
     let up_s = by(&ours, |run| run.wall_s);
     println!("\n{lines} lines, medians of {ROUNDS} rounds:\n");
@@ -110,29 +117,6 @@ async fn measure(uri: &str, dir: &Path, file: &Path, python: &Path, programs: &[
         );
     }
     Ok(())
-}
-
-/// One of the programs, from its start to its end.
-async fn run_python(
-    database: &Database,
-    server: &Server,
-    uri: &str,
-    (python, program): (&Path, &str),
-    file: &Path,
-) -> Result<Run> {
-    database.drop().await?;
-    server.checkpoint().await?;
-    let (server_s, process_s, began) = (server.cpu_us()?, cpu_us_of_children()?, Instant::now());
-    let mut command = Command::new(python);
-    command.arg(Path::new(PROGRAMS_DIR).join(program)).args([uri, DATABASE]).arg(file).arg(LIMIT);
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = command.output().context("cannot start Python")?;
-    let wall_s = began.elapsed().as_secs_f64();
-    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    let process_s = (cpu_us_of_children()? - process_s) / 1e6;
-    server.checkpoint().await?;
-    let server_s = (server.cpu_us()? - server_s) / 1e6;
-    Ok(Run { wall_s, server_s, process_s, modules_s: 0.0, peak_mib: 0.0, stored: 0 })
 }
 
 /// How many events and rejects there are.

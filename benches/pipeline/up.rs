@@ -52,9 +52,6 @@ pub async fn up(
     (dir, file): (&Path, &Path),
     flags: &[&str],
 ) -> Result<Run> {
-    database.drop().await?;
-    server.checkpoint().await?;
-    let (server_s, began, children_s) = (server.cpu_us()?, Instant::now(), cpu_us_of_children()?);
     let mut command = Command::new(env!("CARGO_BIN_EXE_streampulse"));
     command.args([
         "up",
@@ -68,7 +65,15 @@ pub async fn up(
     ]);
     command.arg("--file").arg(file).arg("--data-dir").arg(dir);
     command.args(flags);
-    let (modules_s, peak_mib) = watch(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)?;
+    timed(database, server, command.stderr(Stdio::null())).await
+}
+
+/// A program that fills the database, from its start to its end; the database is emptied before.
+pub async fn timed(database: &Database, server: &Server, command: &mut Command) -> Result<Run> {
+    database.drop().await?;
+    server.checkpoint().await?;
+    let (server_s, began, children_s) = (server.cpu_us()?, Instant::now(), cpu_us_of_children()?);
+    let (modules_s, peak_mib) = watch(command.stdout(Stdio::null()).spawn()?)?;
     let wall_s = began.elapsed().as_secs_f64();
     server.checkpoint().await?;
     let stored = database.collection::<Document>(EVENTS).count_documents(doc! {}).await?;
@@ -92,7 +97,7 @@ fn watch(mut child: Child) -> Result<(f64, f64)> {
     let (mut threads, mut peak_kib) = (BTreeMap::new(), 0.0);
     loop {
         if let Some(status) = child.try_wait()? {
-            ensure!(status.success(), "streampulse up ended with {status}");
+            ensure!(status.success(), "the program ended with {status}");
             return Ok((threads.values().sum::<f64>() / 1e6, peak_kib / 1_024.0));
         }
         peak_kib = peak_kib_of(child.id()).unwrap_or(peak_kib);
