@@ -51,7 +51,7 @@ impl Case {
         String::from_utf8(run(self.command(args), code).stdout).expect("text")
     }
 
-    /// `deliver`, once it has begun: before, an interrupt does not end it but as any process.
+    /// `deliver`, once it has begun: until then it does not listen for an interrupt.
     fn deliver(&self) -> Running {
         let begun = || self.log().matches("delivering alerts").count();
         let before = begun();

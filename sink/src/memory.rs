@@ -5,7 +5,7 @@ const ARENAS_MIN: usize = 2;
 
 /// Gives the allocator as many arenas as there are cores; to be called before there are threads. glibc makes
 /// up to eight a core, and since batches are made by one thread and let go of by another, each keeps what was
-/// needed at one time: half as much again as all that is in use, and more the longer it runs.
+/// needed at one time (docs/DECISIONS.md, 35).
 pub fn limit_arenas() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
