@@ -3,9 +3,10 @@
 //!
 //! # Delivery
 //! Alerts have deterministic ids and replace themselves, so they are written the moment they come; what came
-//! during a write is written together. Whenever the module hands out its state, alerts, state and position
-//! are written in one transaction; after a crash the module starts again from that state at that position,
-//! and gives the same alerts again.
+//! during a write is written together. Each write is one transaction with the checkpoint, which stops whoever
+//! was followed by another process. Whenever the module hands out its state, that and the position are written
+//! too; after a crash the module starts again from that state at that position, and gives the same alerts
+//! again.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ use runtime::{Output, StateLost};
 
 use crate::checkpoint::Checkpoint;
 use crate::schema::ALERTS;
-use crate::write::{Retry, Write, update};
+use crate::write::Write;
 use crate::{Sink, module, rollups};
 
 /// The job's name.
@@ -118,22 +119,20 @@ impl Alerts<'_> {
     /// Writes the changed alerts; with a state, that and the position too.
     async fn write(&mut self, state: Option<Binary>) -> Result<()> {
         let alerts: Vec<_> = self.changed.drain().map(replacement).collect();
-        let Some(state) = state else { return self.replace(alerts).await };
-        let fields = doc! { "state": state, "at": mongodb::bson::DateTime::now() };
+        if alerts.is_empty() && state.is_none() {
+            return Ok(());
+        }
+        let mut fields = doc! { "at": mongodb::bson::DateTime::now() };
+        let to = if state.is_some() { self.next } else { self.saved };
+        fields.extend(state.map(|state| ("state".to_owned(), state.into())));
         let writes = [Write::Update(ALERTS, alerts)];
-        self.checkpoint.commit(&self.sink.progress, (self.saved, self.next), fields, &writes).await?;
-        self.saved = self.next;
+        self.checkpoint.commit(&self.sink.progress, (self.saved, to), fields, &writes).await?;
+        if to == self.saved {
+            return Ok(());
+        }
+        self.saved = to;
         self.sink.progress.alerts_checkpoint.store(self.saved, Ordering::Release);
         rollups::trim(self.sink).await
-    }
-
-    async fn replace(&self, alerts: Vec<Document>) -> Result<()> {
-        let mut retry = Retry::new(&self.sink.progress, "store alerts");
-        while let Err(error) = update(&self.sink.database, ALERTS, alerts.clone(), None).await {
-            retry.after(error).await?;
-        }
-        retry.done();
-        Ok(())
     }
 }
 

@@ -1,5 +1,13 @@
 //! Positions in `pipeline_state`, beside the data they speak of: how far each job has come in which topic,
 //! and which incarnations of a topic there have been.
+//!
+//! # Elections and successors
+//! What a job believes of its position lets the log forget lines, so it must be what no election takes back:
+//! positions are read linearizably, or come from a write that a majority has. Whoever loads a checkpoint
+//! counts up its `writer`, and every commit compares it: a process that was stopped, was followed by another
+//! one and goes on, writes nothing.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use domain::event_id::{EPOCHS_MAX, EventId, OFFSETS_MAX, PARTITIONS_MAX, Source, ZONES_MAX};
@@ -12,6 +20,9 @@ use crate::schema::{REJECTS, STATE};
 use crate::write::{Retry, Write, update};
 use crate::{Progress, fatal, signed};
 
+/// How long a linearizable read may wait for a majority of the members before it is tried again.
+const MAJORITY_WAIT: Duration = Duration::from_secs(5);
+
 /// The epoch of the topic `name` with the random `id`: the one it got before, or a new one.
 ///
 /// # Errors
@@ -20,7 +31,7 @@ pub async fn epoch(database: &Database, name: &str, id: &str) -> Result<u32> {
     let states = states(database);
     let key = format!("topic|{name}");
     loop {
-        let known = states.find_one(doc! { "_id": &key }).await.context("cannot read pipeline_state")?;
+        let known = find_for_good(&states, &key).await.context("cannot read pipeline_state")?;
         let ids: Vec<Bson> =
             known.as_ref().and_then(|topic| topic.get_array("ids").ok()).cloned().unwrap_or_default();
         if let Some(epoch) = ids.iter().position(|known| known.as_str() == Some(id)) {
@@ -83,13 +94,15 @@ async fn has_events(database: &Database, epoch: u32) -> Result<bool> {
 pub struct Checkpoint {
     database: Database,
     key: String,
+    /// How often the checkpoint had been loaded when we loaded it.
+    writer: i64,
     /// The one session of this job's transactions, once there was one.
     session: Option<ClientSession>,
 }
 
 impl Checkpoint {
     /// The checkpoint of `job` in a partition of the topic with the random `id`, and its document; a new one
-    /// begins at `start`.
+    /// begins at `start`. From now on nobody who loaded it before can commit.
     ///
     /// # Errors
     /// When MongoDB refuses.
@@ -100,24 +113,29 @@ impl Checkpoint {
         partition: u32,
         start: u64,
     ) -> Result<(Self, Document)> {
+        const READ: &str = "cannot read pipeline_state";
         let key = format!("{job}|{id}|{partition}");
-        let begin = doc! { "$setOnInsert": { "next": signed(start) } };
         let states = states(database);
-        let found = states.find_one_and_update(doc! { "_id": &key }, begin).upsert(true);
-        let found =
-            found.return_document(ReturnDocument::After).await.context("cannot read pipeline_state")?;
-        let document = found.ok_or_else(|| fatal(format!("MongoDB gave no checkpoint {key}")))?;
-        if let Ok(session) = document.get_document("session") {
+        // An open transaction of the process before would hold up the update for a minute.
+        let before = states.find_one(doc! { "_id": &key }).await.context(READ)?;
+        if let Some(session) = before.as_ref().and_then(|before| before.get_document("session").ok()) {
             end_session(database, session).await;
         }
-        Ok((Self { database: database.clone(), key, session: None }, document))
+        let begin = doc! { "$setOnInsert": { "next": signed(start) }, "$inc": { "writer": 1_i64 } };
+        let found = states.find_one_and_update(doc! { "_id": &key }, begin).upsert(true);
+        let found = found.return_document(ReturnDocument::After).write_concern(WriteConcern::majority());
+        let document = found.await.context(READ)?;
+        let document = document.ok_or_else(|| fatal(format!("MongoDB gave no checkpoint {key}")))?;
+        let writer = document.get_i64("writer").with_context(|| format!("{key} has no writer"))?;
+        Ok((Self { database: database.clone(), key, writer, session: None }, document))
     }
 
     /// Moves from `from` to `to` together with `writes`, in one transaction where there are any, as often as
-    /// it takes; exactly one of many tries takes effect. `fields` are set in the checkpoint's document.
+    /// it takes; exactly one of many tries takes effect. Where `to` is `from`, several may: then `writes` must
+    /// be such that doing them again changes nothing. `fields` are set in the checkpoint's document.
     ///
     /// # Errors
-    /// When the checkpoint is not at `from` (another process writes), or MongoDB refuses for good.
+    /// When another process has loaded or moved the checkpoint, or MongoDB refuses for good.
     pub async fn commit(
         &mut self,
         progress: &Progress,
@@ -125,17 +143,19 @@ impl Checkpoint {
         fields: Document,
         writes: &[Write],
     ) -> Result<()> {
-        let mut retry = Retry::new(progress, "store counts");
+        let mut retry = Retry::new(progress, "move a checkpoint");
         let mut set = fields;
         set.insert("next", signed(to));
-        let filter = doc! { "_id": &self.key, "next": signed(from) };
-        let moved = doc! { "q": filter, "u": { "$set": set } };
+        // The counter makes each commit a change, so that it meets whoever loads the checkpoint meanwhile.
+        let change = doc! { "$set": set, "$inc": { "commits": 1_i64 } };
+        let filter = doc! { "_id": &self.key, "next": signed(from), "writer": self.writer };
+        let moved = doc! { "q": filter, "u": change };
         loop {
-            match self.try_commit((from, to), &moved, writes).await {
+            match self.try_commit(to, &moved, writes).await {
                 Ok(true) => break,
                 Ok(false) => bail!(
-                    "the checkpoint {} is not at {from} any more: another process writes to this database from the \
-                     same topic; stop one of them",
+                    "the checkpoint {} is not ours at {from} any more: another process writes to this database from \
+                     the same topic; stop one of them",
                     self.key
                 ),
                 Err(error) => retry.after(error).await?,
@@ -145,24 +165,31 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// `Ok(false)` when the checkpoint is neither at `from` nor at `to`.
+    /// `Ok(false)` when the checkpoint is not ours any more, or neither where we come from nor at `to`.
     async fn try_commit(
         &mut self,
-        (from, to): (u64, u64),
+        to: u64,
         moved: &Document,
         writes: &[Write],
     ) -> Result<bool, mongodb::error::Error> {
+        let done = if writes.iter().all(Write::is_empty) {
+            update(&self.database, STATE, vec![moved.clone()], None).await?.n == 1
+        } else {
+            self.transact(moved, writes).await?
+        };
+        if done {
+            return Ok(true);
+        }
         // An earlier try may have been committed without its answer reaching us.
-        let now = self.next().await?;
-        if now != Some(signed(from)) {
-            return Ok(now == Some(signed(to)));
-        }
-        if writes.iter().all(Write::is_empty) {
-            return Ok(update(&self.database, STATE, vec![moved.clone()], None).await?.n == 1);
-        }
+        let state = find_for_good(&states(&self.database), &self.key).await?.unwrap_or_default();
+        let is = |key: &str, value: i64| state.get_i64(key).is_ok_and(|stored| stored == value);
+        Ok(is("next", signed(to)) && is("writer", self.writer))
+    }
+
+    async fn transact(&mut self, moved: &Document, writes: &[Write]) -> Result<bool, mongodb::error::Error> {
         let session = match &mut self.session {
             Some(session) => session,
-            none => none.insert(start_session(&self.database, &self.key).await?),
+            none => none.insert(start_session(&self.database, &self.key, self.writer).await?),
         };
         let done = transact(&self.database, session, moved, writes).await;
         if !matches!(done, Ok(true))
@@ -170,17 +197,7 @@ impl Checkpoint {
         {
             tracing::debug!(%error, "cannot abort a transaction; the server does so on the session's next one");
         }
-        match done {
-            // On several shards a commit in doubt can come to its end after the position was read.
-            Ok(false) => Ok(self.next().await? == Some(signed(to))),
-            done => done,
-        }
-    }
-
-    /// The position as it is stored.
-    async fn next(&self) -> Result<Option<i64>, mongodb::error::Error> {
-        let state = states(&self.database).find_one(doc! { "_id": &self.key }).await?;
-        Ok(state.and_then(|state| state.get_i64("next").ok()))
+        done
     }
 }
 
@@ -204,10 +221,14 @@ async fn transact(
 
 /// A session whose id is written down first: a process that is killed leaves its transaction open, and the
 /// next one ends it by this id instead of waiting for a minute until the server does.
-async fn start_session(database: &Database, key: &str) -> Result<ClientSession, mongodb::error::Error> {
+async fn start_session(
+    database: &Database,
+    key: &str,
+    writer: i64,
+) -> Result<ClientSession, mongodb::error::Error> {
     let session = database.client().start_session().await?;
     let id = doc! { "$set": { "session": session.id().clone() } };
-    states(database).update_one(doc! { "_id": key }, id).await?;
+    states(database).update_one(doc! { "_id": key, "writer": writer }, id).await?;
     Ok(session)
 }
 
@@ -216,6 +237,15 @@ async fn end_session(database: &Database, session: &Document) {
     if let Err(error) = database.run_command(doc! { "killSessions": [session] }).await {
         tracing::debug!(%error, "cannot end the session of the process before");
     }
+}
+
+/// A document of `pipeline_state` as no election can take it back.
+async fn find_for_good(
+    states: &Collection<Document>,
+    key: &str,
+) -> Result<Option<Document>, mongodb::error::Error> {
+    let found = states.find_one(doc! { "_id": key }).read_concern(ReadConcern::linearizable());
+    found.max_time(MAJORITY_WAIT).await
 }
 
 fn states(database: &Database) -> Collection<Document> {

@@ -20,6 +20,7 @@ use domain::wire::{Delta, DeltaFrame, EventsFrame, PartitionPosition, Tick};
 use domain::{CODE_HASH, MINUTE_MS};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::ReadConcern;
 use runtime::{Batch, BatchStream, Output, Record};
 
 use crate::checkpoint::Checkpoint;
@@ -440,8 +441,9 @@ async fn stored_offsets(sink: &Sink, source: Source, next: u64, zones: BTreeSet<
         let range = doc! { "_id": { "$gte": first, "$lte": id(OFFSETS_MAX - 1) } };
         for collection in &collections {
             let documents = sink.database.collection::<RawDocumentBuf>(collection);
-            let mut found =
-                documents.find(range.clone()).projection(doc! { "_id": 1 }).await.context(LOOK_UP)?;
+            let found = documents.find(range.clone()).projection(doc! { "_id": 1 });
+            // What an election could take back has to be inserted again.
+            let mut found = found.read_concern(ReadConcern::majority()).await.context(LOOK_UP)?;
             while let Some(document) = found.try_next().await.context(LOOK_UP)? {
                 stored.extend(offset(document.as_bytes()));
             }

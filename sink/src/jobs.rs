@@ -2,13 +2,16 @@
 //! job's lease.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use mongodb::Database;
 use runtime::lease::{Holder, Lease};
+use runtime::retry::backoff;
 use tokio::task::JoinSet;
 
-use crate::{Logs, Sink, alerts, events, rollups};
+use crate::write::is_away;
+use crate::{Logs, Progress, Sink, alerts, events, rollups};
 
 /// One of the three jobs.
 pub enum Work {
@@ -81,12 +84,11 @@ impl Jobs {
         let (sink, holder) = (sink.clone(), holder.cloned());
         let lease = format!("{name}|{topic_id}|{partition}");
         self.also(&format!("{name} of partition {partition}"), async move {
+            let end = || sink.progress.end(name, partition);
+            let run = || persistent(|| job(sink.clone()), &sink.progress, end);
             match holder {
-                None => job(sink).await,
-                Some(holder) => {
-                    let (run, end) = (|| job(sink.clone()), || sink.progress.end(name, partition));
-                    alone(&sink.database, &lease, &holder, run, end).await
-                }
+                None => run().await,
+                Some(holder) => alone(&sink.database, &lease, &holder, run, end).await,
             }
         });
     }
@@ -118,6 +120,28 @@ impl Jobs {
     /// Ends all jobs between two of their steps, and gives their leases back.
     pub async fn stop(mut self) {
         self.set.shutdown().await;
+    }
+}
+
+/// Does `job`, and begins it again from its checkpoint when MongoDB goes away while it starts; once it runs, it
+/// waits by itself.
+async fn persistent<F: Future<Output = Result<()>>>(
+    job: impl Fn() -> F,
+    progress: &Progress,
+    end: impl Fn(),
+) -> Result<()> {
+    let mut attempt = 0;
+    loop {
+        match job().await {
+            Err(error) if is_away(&error) => {
+                end();
+                progress.mongodb_away.store(true, Ordering::Relaxed);
+                tracing::warn!("MongoDB went away while a job began: {error:#}; beginning again");
+                backoff(attempt).await;
+                attempt += 1;
+            }
+            ended => return ended,
+        }
     }
 }
 

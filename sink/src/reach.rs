@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
-use mongodb::options::ClientOptions;
+use mongodb::options::{ClientOptions, WriteConcern};
 use mongodb::{Client, Database};
 
 /// How long a single operation waits for a server before it counts as failed and is tried again.
@@ -44,6 +44,8 @@ pub async fn reach(uri: &str, database: &str, wait: Duration, reads: Reads) -> R
     if reads == Reads::Primary {
         options.selection_criteria = None;
     }
+    // What fewer members have an election can take back, after the log has forgotten the lines.
+    options.write_concern = Some(WriteConcern::majority());
     let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (hello, version) = match hello(options.clone()).await {
         Ok(hello) => hello,

@@ -16,6 +16,7 @@ use domain::{Admission, Positions};
 use futures_util::TryStreamExt;
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
+use mongodb::options::ReadConcern;
 use runtime::{BatchStream, Output};
 use tokio::time::Instant;
 
@@ -206,7 +207,9 @@ async fn all_positions(database: &Database) -> Result<Positions> {
     const READ: &str = "cannot read pipeline_state";
     let mut all = Positions::default();
     let ids = doc! { "_id": { "$gte": format!("{CHECKPOINT}|"), "$lt": format!("{CHECKPOINT}}}") } };
-    let mut checkpoints = database.collection::<Document>(STATE).find(ids).await.context(READ)?;
+    let states = database.collection::<Document>(STATE);
+    let found = states.find(ids).read_concern(ReadConcern::majority()).await;
+    let mut checkpoints = found.context(READ)?;
     while let Some(checkpoint) = checkpoints.try_next().await.context(READ)? {
         for (source, position) in read_positions(&checkpoint)?.0 {
             let furthest = all.0.entry(source).or_default();

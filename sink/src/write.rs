@@ -19,6 +19,7 @@ const INSERT_BYTES_MAX: usize = 8 << 20;
 const INSERT_DOCUMENTS_MAX: usize = 50_000;
 /// Code of a write that met an `_id` that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
+
 /// Tries of one piece of work.
 pub struct Retry<'a> {
     progress: &'a Progress,
@@ -61,6 +62,11 @@ impl<'a> Retry<'a> {
         }
         self.progress.mongodb_away.store(false, Ordering::Relaxed);
     }
+}
+
+/// Whether work failed because MongoDB is away or between two primaries, so that it can be begun again.
+pub fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<Error>().is_some_and(is_transient))
 }
 
 fn is_transient(error: &Error) -> bool {
