@@ -2,7 +2,9 @@
 //! command.
 
 mod anomalies;
+mod backlog;
 mod browser;
+mod chaos;
 mod cluster;
 mod cluster_whole;
 mod daily;
@@ -15,6 +17,7 @@ mod json;
 mod lease;
 mod mongodb;
 mod pipeline;
+mod processes;
 mod report;
 mod sample;
 mod serve;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::sample::Sample;
 use crate::support::{database_name, mongodb_uri, run, streampulse};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines of the burst.
 const BURST: usize = 640;
 

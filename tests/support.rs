@@ -2,7 +2,7 @@
 //! command.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,28 +11,23 @@ use mongodb::Database;
 use mongodb::bson::Document;
 use streampulse::mongod::Mongod;
 
-struct Server {
-    uri: String,
-    /// A shell that waits for its input to close, which it does when the test process ends, however it ends; then
-    /// it ends the server.
-    _watcher: Child,
-}
+use crate::processes::{remember_folder, remember_process};
 
 /// The MongoDB to test against: a replica set of one, started with the first test that needs it.
 pub fn mongodb_uri() -> String {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| std::thread::spawn(start).join().expect("mongod starts")).uri.clone()
+    static URI: OnceLock<String> = OnceLock::new();
+    URI.get_or_init(|| std::thread::spawn(start).join().expect("mongod starts")).clone()
 }
 
-fn start() -> Server {
+fn start() -> String {
     let dir = tempfile::tempdir().expect("a temporary folder").keep();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mongod =
         runtime.block_on(Mongod::start(&dir, None)).expect("a mongod; `cargo xtask setup` fetches one");
-    let script = r#"read _; kill -9 "$(cat "$0/mongod/mongod.lock")"; rm -rf "$0""#;
-    let mut watcher = Command::new("sh");
-    watcher.args(["-c", script]).arg(&dir).stdin(Stdio::piped());
-    Server { uri: mongod.uri(), _watcher: watcher.spawn().expect("a shell") }
+    let pid = std::fs::read_to_string(dir.join("mongod/mongod.lock")).expect("a lock file");
+    remember_process(pid.trim().parse().expect("a process number"), "mongod");
+    remember_folder(&dir);
+    mongod.uri()
 }
 
 /// The name of a database that no other test uses.

@@ -5,6 +5,7 @@
 mod apt;
 mod bench;
 mod cargo;
+mod chaos;
 mod demo;
 mod mongod;
 mod pictures;
@@ -30,6 +31,9 @@ Commands:
                              writes docs/VERIFICATION.md
   build                      build the WASM modules and target/release/streampulse
   bench [NAME]               list the benchmarks, or run one
+  chaos [--rounds N --seed S]
+                             run the pipeline under load while its parts and those of a replica set are
+                             killed, stopped, starved and cut off, and count afterwards (10 rounds)
   pictures                   take the README's pictures anew (with a headless Chromium)
   setup                      fetch what is missing: a compiler for wasm32 and a MongoDB server
   help                       show this text
@@ -63,6 +67,7 @@ fn dispatch(words: &[String]) -> Outcome<ExitCode> {
         "demo" => demo::run(rest),
         "test" => suite::run(rest),
         "bench" => bench::run(rest),
+        "chaos" => chaos::run(rest),
         "build" => {
             expect_no_arguments(command, rest)?;
             build()?;
@@ -128,5 +133,6 @@ mod tests {
         assert!(error_of(&["tset"]).contains("unknown command `tset`"));
         assert!(error_of(&["build", "--fast"]).contains("found `--fast`"));
         assert!(error_of(&["bench", "a", "b"]).contains("one benchmark"));
+        assert!(error_of(&["chaos", "--rounds"]).contains("takes a number"));
     }
 }

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use crate::Outcome;
 use crate::mongod::Mongod;
-use crate::{build_and_setup, cargo, mongod, step, verification};
+use crate::{build_and_setup, cargo, chaos, mongod, step, verification};
 
 /// Tells tests and benchmarks which `fluvio` to use; the cluster suite runs when it is set.
 pub const FLUVIO_VARIABLE: &str = "STREAMPULSE_FLUVIO";
@@ -60,6 +60,7 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     step::timed("testing the workspace (the first time some minutes of compiling)", || {
         let mut command = cargo::command();
         command.args(["test", "--release", "--workspace", "--no-fail-fast", "--"]).args(&filters);
+        command.args(["--skip", chaos::TESTS]);
         if !has_mongos {
             command.args(["--skip", MONGOS_TEST]);
         }
@@ -81,6 +82,11 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
             command.arg("--manifest-path").arg(modules.join("Cargo.toml"));
             command.arg("--target-dir").arg(modules.join("target")).arg("--").args(&filters);
             tally.add_run(command, &mut io::stdout())
+        })?;
+    }
+    if filters.is_empty() || filters.iter().any(|filter| filter.contains("chaos")) {
+        step::timed("chaos, alone, since it takes the processors (`cargo xtask chaos` does more)", || {
+            tally.add_run(chaos::short(&mongod), &mut io::stdout())
         })?;
     }
     tally.skipped += 1;
