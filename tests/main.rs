@@ -5,6 +5,7 @@ mod anomalies;
 mod backlog;
 mod browser;
 mod chaos;
+mod checkpoint;
 mod cluster;
 mod cluster_whole;
 mod daily;

@@ -17,7 +17,7 @@ use mongodb::{ClientSession, Collection, Database};
 
 use crate::schema::daily::stored_in;
 use crate::schema::{REJECTS, STATE};
-use crate::write::{Retry, Write, update};
+use crate::write::{Retry, Write, conflict, update};
 use crate::{Progress, fatal, signed};
 
 /// How long a linearizable read may wait for a majority of the members before it is tried again.
@@ -90,6 +90,40 @@ async fn has_events(database: &Database, epoch: u32) -> Result<bool> {
     Ok(false)
 }
 
+/// Another process has loaded or moved the checkpoint.
+#[derive(Debug)]
+pub struct Followed {
+    checkpoint: String,
+    from: u64,
+}
+
+impl std::fmt::Display for Followed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the checkpoint {} is not ours at {} any more: another process writes to this database from the same \
+             topic; stop one of them",
+            self.checkpoint, self.from
+        )
+    }
+}
+
+impl std::error::Error for Followed {}
+
+/// Why a try did not commit.
+enum Failure {
+    /// Another process has the checkpoint.
+    Followed,
+    /// Trying again may help.
+    MongoDb(mongodb::error::Error),
+}
+
+impl From<mongodb::error::Error> for Failure {
+    fn from(error: mongodb::error::Error) -> Self {
+        Self::MongoDb(error)
+    }
+}
+
 /// One job's position in one partition of one topic, as a document with `next` and whatever the job adds.
 pub struct Checkpoint {
     database: Database,
@@ -135,7 +169,7 @@ impl Checkpoint {
     /// be such that doing them again changes nothing. `fields` are set in the checkpoint's document.
     ///
     /// # Errors
-    /// When another process has loaded or moved the checkpoint, or MongoDB refuses for good.
+    /// [`Followed`] when another process has loaded or moved the checkpoint; else when MongoDB refuses for good.
     pub async fn commit(
         &mut self,
         progress: &Progress,
@@ -150,40 +184,44 @@ impl Checkpoint {
         let change = doc! { "$set": set, "$inc": { "commits": 1_i64 } };
         let filter = doc! { "_id": &self.key, "next": signed(from), "writer": self.writer };
         let moved = doc! { "q": filter, "u": change };
-        loop {
-            match self.try_commit(to, &moved, writes).await {
-                Ok(true) => break,
-                Ok(false) => bail!(
-                    "the checkpoint {} is not ours at {from} any more: another process writes to this database from \
-                     the same topic; stop one of them",
-                    self.key
-                ),
-                Err(error) => retry.after(error).await?,
+        while let Err(error) = self.try_commit((from, to), &moved, writes).await {
+            match error {
+                Failure::Followed => return Err(Followed { checkpoint: self.key.clone(), from }.into()),
+                Failure::MongoDb(error) => retry.after(error).await?,
             }
         }
         retry.done();
         Ok(())
     }
 
-    /// `Ok(false)` when the checkpoint is not ours any more, or neither where we come from nor at `to`.
     async fn try_commit(
         &mut self,
-        to: u64,
+        (from, to): (u64, u64),
         moved: &Document,
         writes: &[Write],
-    ) -> Result<bool, mongodb::error::Error> {
+    ) -> Result<(), Failure> {
         let done = if writes.iter().all(Write::is_empty) {
             update(&self.database, STATE, vec![moved.clone()], None).await?.n == 1
         } else {
             self.transact(moved, writes).await?
         };
         if done {
-            return Ok(true);
+            return Ok(());
         }
-        // An earlier try may have been committed without its answer reaching us.
         let state = find_for_good(&states(&self.database), &self.key).await?.unwrap_or_default();
         let is = |key: &str, value: i64| state.get_i64(key).is_ok_and(|stored| stored == value);
-        Ok(is("next", signed(to)) && is("writer", self.writer))
+        if !is("writer", self.writer) {
+            return Err(Failure::Followed);
+        }
+        // Where the position moves, it tells of an earlier try that was committed without its answer reaching us.
+        if from != to && is("next", signed(to)) {
+            return Ok(());
+        }
+        // What refused us was taken back by an election: a load by somebody who has not got it.
+        if is("next", signed(from)) {
+            return Err(Failure::MongoDb(conflict("the checkpoint was another's for a moment")));
+        }
+        Err(Failure::Followed)
     }
 
     async fn transact(&mut self, moved: &Document, writes: &[Write]) -> Result<bool, mongodb::error::Error> {

@@ -10,6 +10,7 @@ use runtime::lease::{Holder, Lease};
 use runtime::retry::backoff;
 use tokio::task::JoinSet;
 
+use crate::checkpoint::Followed;
 use crate::write::is_away;
 use crate::{Logs, Progress, Sink, alerts, events, rollups};
 
@@ -163,6 +164,11 @@ pub async fn alone<F: Future<Output = Result<()>>>(
             () = lease.lost() => Ok(()),
         };
         end();
+        // Somebody was slow between taking the lease and loading the checkpoint; by now it is ours alone.
+        if matches!(&done, Err(error) if error.is::<Followed>()) {
+            tracing::warn!("another process had the checkpoint of {}; beginning again", lease.name());
+            continue;
+        }
         // Whatever went wrong without the lease came from a successor that is at work already.
         if lease.check().is_ok() && lease.is_held().await? {
             return done;

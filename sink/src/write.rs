@@ -268,8 +268,13 @@ pub async fn update(
         Written { duplicates: 0, n } => Ok(Written { n, duplicates: 0 }),
         // Upserts of one writer do not race; if another process wrote the same document, trying again finds
         // it.
-        _ => Err(Error::custom(WriteError { code: 112, message: "an upsert met another one".to_owned() })),
+        _ => Err(conflict("an upsert met another one")),
     }
+}
+
+/// A write that met another one, and is to be tried again.
+pub fn conflict(message: &str) -> Error {
+    Error::custom(WriteError { code: 112, message: message.to_owned() })
 }
 
 #[cfg(test)]
