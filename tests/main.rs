@@ -16,6 +16,7 @@ mod fluvio;
 mod grafana;
 mod json;
 mod lease;
+mod model;
 mod mongodb;
 mod pipeline;
 mod processes;

@@ -10,8 +10,8 @@ use domain::{Admission, Positions};
 use stateright::{Model, Property};
 
 use super::world::{
-    BATCHES, Commit, Fate, Faults, Frames, Job, LINES_MAX, Mutilation, PROCESSES, Process, REJECTS, Step, World,
-    Write,
+    BATCHES, Checkpoint, Commit, Fate, Faults, Frames, Job, LINES_MAX, Mutilation, PROCESSES, Process,
+    REJECTS, Step, World, Write,
 };
 
 /// The batch after which the detector hands out its state. Alerts change after it too.
@@ -99,15 +99,13 @@ impl Model for System {
                 if world.processes[job as usize][1 - index].step != Step::Down {
                     world.faults.takeovers -= 1;
                 }
-                world.holders[job as usize] = u8::try_from(index).expect("two processes");
+                world.holders[job as usize] = index;
                 world.processes[job as usize][index].step = Step::Load;
             }
             Action::Step(job, index, fate) => self.step(&mut world, job, index, fate),
             Action::Save(job, index) => {
                 let process = &mut world.processes[job as usize][index];
-                let is_loose = self.without == Some(Mutilation::AlertsOutside);
-                let is_between = job == Job::Alerts && !process.handed;
-                process.step = if is_loose && is_between { Step::Commit } else { Step::Read };
+                process.step = Step::Commit;
                 if self.without == Some(Mutilation::TrimFirst) && job == Job::Events {
                     world.lines_start = world.lines_start.max(process.next);
                 }
@@ -225,7 +223,7 @@ impl System {
             }
             return;
         }
-        if world.holders[job as usize] != u8::try_from(index).expect("two processes") {
+        if world.holders[job as usize] != index {
             actions.push(Action::StandBy(job, index));
         }
         if process.step == Step::Stuck {
@@ -242,8 +240,8 @@ impl System {
         if is_there {
             actions.push(Action::Step(job, index, Fate::Done));
         }
-        // `access-rollups` never ends: sooner or later there is something to commit, if only a closed minute, and
-        // who is not the writer any more hears of it. Of these commits only those are modelled.
+        // `access-rollups` never ends: sooner or later there is something to commit, if only a closed minute,
+        // and who is not the writer any more hears of it. Other commits of nothing are not modelled.
         let is_fenced = world.primary.checkpoints[job as usize].writer != process.writer;
         let has_news = match job {
             Job::Events => process.next > process.saved,
@@ -278,7 +276,7 @@ impl System {
             Step::InsertEvents => self.insert(world, process, !REJECTS, Step::InsertRejects, fate),
             Step::InsertRejects => self.insert(world, process, REJECTS, Step::Forward, fate),
             Step::Forward => self.forward(world, process, fate),
-            Step::Read | Step::Refused => self.read(world, job, process),
+            Step::Refused => self.read(world, job, process),
             Step::Commit => self.commit(world, job, process, fate),
             Step::Trim => self.trim(world, job, index, process),
         };
@@ -289,27 +287,24 @@ impl System {
         if world.write(Write::Load(job), fate, self.without).is_none() {
             return process;
         }
-        let checkpoint = world.primary.checkpoints[job as usize];
-        let (next, start) = match job {
-            Job::Events => (checkpoint.next, world.lines_start),
-            Job::Rollups | Job::Alerts => (checkpoint.next, world.frames.start),
+        let Checkpoint { next, writer } = world.primary.checkpoints[job as usize];
+        let start = if job == Job::Events { world.lines_start } else { world.frames.start };
+        // The detector's state comes with the checkpoint, and nothing has to be looked up.
+        let (step, position) = match job {
+            _ if next < start => (Step::Stuck, 0),
+            Job::Events | Job::Rollups => (Step::LookUp, 0),
+            Job::Alerts => (Step::Take, world.primary.detector),
         };
-        let step = match job {
-            _ if next < start => Step::Stuck,
-            Job::Alerts => Step::Take,
-            Job::Events | Job::Rollups => Step::LookUp,
-        };
-        // The detector's state comes with the checkpoint.
-        let position = if job == Job::Alerts { world.primary.detector } else { 0 };
-        Process { step, writer: checkpoint.writer, saved: next, next, position, ..Process::default() }
+        Process { step, writer, saved: next, next, position, ..Process::default() }
     }
 
     fn take_lines(&self, world: &World, process: Process) -> Process {
+        // Another process let the log forget it: the stream breaks, and the job begins anew.
         if process.next < world.lines_start {
             return Process::default();
         }
         if self.without == Some(Mutilation::CheckpointFirst) {
-            return Process { next: lines(batch_at(process.next)).end, step: Step::Read, ..process };
+            return Process { next: lines(batch_at(process.next)).end, step: Step::Commit, ..process };
         }
         Process { step: Step::InsertEvents, ..process }
     }
@@ -388,16 +383,17 @@ impl System {
         (process.saved, if moves { process.next } else { process.saved })
     }
 
-    /// Reads the position, before a commit or after one that was refused.
+    /// Reads the position after a commit was refused: an earlier try may have taken effect.
     fn read(&self, world: &mut World, job: Job, process: Process) -> Process {
         let (from, to) = Self::span(job, &process);
         let now = world.read(job, self.without);
         let is_writer = now.writer == process.writer || self.without == Some(Mutilation::NoWriter);
+        // A commit that moves nothing leaves no trace in the position.
         let is_proof = from != to || self.without == Some(Mutilation::PositionIsProof);
-        if is_writer && process.step == Step::Read && now.next == from {
+        if is_writer && is_proof && now.next == to {
+            self.committed(job, process)
+        } else if is_writer && now.next == from {
             Process { step: Step::Commit, ..process }
-        } else if is_writer && is_proof && now.next == to {
-            Self::committed(self.without, job, process)
         } else {
             count(&self.seen.fenced);
             Process::default()
@@ -424,20 +420,19 @@ impl System {
             }),
         };
         match (world.write(write, fate, self.without), write) {
-            (None, Write::Alert(_)) => process,
-            (None, _) => Process { step: Step::Read, ..process },
+            (None, _) => process,
             (Some(_), Write::Counts(_)) => {
                 process.gathered = [0; LINES_MAX];
-                Process { step: Step::Read, ..process }
+                process
             }
-            (Some(true), _) => Self::committed(self.without, job, process),
+            (Some(true), _) => self.committed(job, process),
             (Some(false), _) => Process { step: Step::Refused, ..process },
         }
     }
 
-    fn committed(without: Option<Mutilation>, job: Job, process: Process) -> Process {
+    fn committed(&self, job: Job, process: Process) -> Process {
         let (from, to) = Self::span(job, &process);
-        let step = match without {
+        let step = match self.without {
             Some(Mutilation::CheckpointFirst) if job == Job::Events => Step::InsertEvents,
             _ if from == to => Step::Take,
             _ => Step::Trim,

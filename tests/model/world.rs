@@ -1,5 +1,5 @@
-//! What the modelled jobs run in: MongoDB as a majority and as its primary knows it, the two logs, and the faults
-//! that are still to come.
+//! What the modelled jobs run in: MongoDB as a majority and as its primary have it, the two logs, and the
+//! faults that are still to come.
 
 use std::cmp::max;
 
@@ -7,7 +7,7 @@ use std::cmp::max;
 pub const LINES_MAX: usize = 4;
 /// Most batches that `access-rollups` takes, forwarded again ones included.
 pub const FRAMES_MAX: usize = 16;
-/// The stored batches of `access-logs`: first line, and first line after. The counts of a batch have a part a line.
+/// The stored batches of `access-logs`: first line, and first line after. Of each line the counts are a part.
 pub const BATCHES: [(u8, u8); 3] = [(0, 2), (2, 3), (3, 4)];
 /// The lines that are no events.
 pub const REJECTS: u8 = 0b1010;
@@ -185,8 +185,6 @@ pub enum Step {
     InsertEvents,
     InsertRejects,
     Forward,
-    /// Reads its position before it commits.
-    Read,
     Commit,
     /// Reads its position after a commit was refused.
     Refused,
@@ -224,7 +222,7 @@ pub struct Faults {
     pub crashes: u8,
     /// The primary loses its place, and with it what no majority has.
     pub elections: u8,
-    /// An answer is lost, of a write that took effect, or will at some later time or never.
+    /// The answer to a write is lost.
     pub lost: u8,
     /// An append is done twice.
     pub doubled: u8,
@@ -257,7 +255,7 @@ pub struct World {
     /// By job.
     pub processes: [[Process; PROCESSES]; 3],
     /// Which process has the lease, by job.
-    pub holders: [u8; 3],
+    pub holders: [usize; 3],
     pub faults: Faults,
 }
 
