@@ -1,19 +1,19 @@
 //! A model of how the jobs keep their positions, with faults at every moment, up to a bound of each.
 //!
 //! It is a model: the jobs, the logs, MongoDB, leases and the network are told here once more (`system.rs`,
-//! `world.rs`), as a machine with few states, and a checker goes through every order in which their steps and
-//! the faults can come. Of the real code only [`domain::Positions`] takes part, which decides about each frame.
-//! So it shows that the protocol is right, not that the jobs keep to it: that is for the tests with a real
-//! MongoDB.
+//! `world.rs`), as a machine with few states, and a checker goes through every order in which their steps
+//! and the faults can come. Of the real code only [`domain::Positions`] takes part, which decides about each
+//! frame. So it shows that the protocol is right, not that the jobs keep to it: that is for the tests with a
+//! real MongoDB.
 //!
-//! In it are: a primary that loses its place, and with it what no majority has; answers that do not come, of a
-//! write that took effect, or will later, or never does; processes that die between any two steps, and others
-//! that are only slow while one takes over their lease; logs that forget what they may; counts that are
-//! forwarded or appended again. Left out are: several partitions or shards, frames that are written together,
-//! topics created anew, changed settings, ticks, users, and which windows are known.
+//! In it are: a primary that loses its place, and with it what no majority has; answers that do not come, of
+//! a write that took effect, or will later, or never does; processes that die between any two steps, and
+//! others that are only slow while one takes over their lease; logs that forget what they may; counts that
+//! are forwarded or appended again. Left out are: several partitions or shards, frames that are written
+//! together, topics created anew, changed settings, ticks, users, and which windows are known.
 //!
-//! Each mutilated protocol leaves out one thing, and has to be found wanting: so that is needed, and the model
-//! can tell.
+//! Each mutilated protocol leaves out one thing, and has to be found wanting: so that is needed, and the
+//! model can tell.
 
 mod system;
 mod world;
