@@ -5,9 +5,9 @@ use crate::json::quote;
 use crate::normalize::{Outcome, Reject, RejectReason, country_text, write_reject};
 use crate::oversized::Oversized;
 use crate::params::FilterMapSettings;
-use crate::wire::{EventsFrameWriter, Header};
+use crate::wire::{EventsFrameWriter, Header, STORED_AT_MS};
 use crate::zones::ZONE_OTHER;
-use crate::{CODE_HASH, time};
+use crate::{CODE_HASH, time, window, wire};
 
 /// One record of a stored batch.
 #[derive(Clone, Copy, Debug)]
@@ -23,20 +23,22 @@ pub struct Line<'a> {
 pub struct Batch {
     /// Offset of its first line.
     pub base_offset: u64,
-    /// When it was stored, in milliseconds since 1970.
+    /// When it was stored, in milliseconds since 1970, as whoever produced it says.
     pub stored_at_ms: i64,
 }
 
 /// Appends the events frame of one stored batch to `out`. A pure function of its arguments; `writer` only
-/// lends its buffers.
+/// lends its buffers. Where the batch says a time that cannot be ([`STORED_AT_MS`]), which is also how Fluvio
+/// says that there is none, it counts as stored at the median of its events' times.
 pub fn write_frame<'a>(
     settings: &FilterMapSettings,
     batch: Batch,
-    lines: impl Iterator<Item = Line<'a>>,
+    lines: impl Iterator<Item = Line<'a>> + Clone,
     writer: &mut EventsFrameWriter,
     out: &mut Vec<u8>,
 ) {
     writer.clear();
+    let stored_at_ms = stored_at_ms(settings, batch, lines.clone());
     let mut last_offset = batch.base_offset;
     for line in lines {
         last_offset = line.offset;
@@ -53,7 +55,7 @@ pub fn write_frame<'a>(
             }
             Outcome::Rejected(reject) => {
                 let id = id(ZONE_OTHER);
-                write_reject(&reject, kept, line_bytes, batch.stored_at_ms, id, &mut writer.rejects);
+                write_reject(&reject, kept, line_bytes, stored_at_ms, id, &mut writer.rejects);
                 writer.rejected[reject.reason as usize] += 1;
             }
         }
@@ -64,9 +66,24 @@ pub fn write_frame<'a>(
         source: settings.source,
         base_offset: batch.base_offset,
         last_offset,
-        stored_at_ms: batch.stored_at_ms,
+        stored_at_ms,
     };
     writer.write(&header, out);
+}
+
+fn stored_at_ms<'a>(
+    settings: &FilterMapSettings,
+    Batch { stored_at_ms, .. }: Batch,
+    lines: impl Iterator<Item = Line<'a>>,
+) -> i64 {
+    if STORED_AT_MS.contains(&stored_at_ms) {
+        return stored_at_ms;
+    }
+    let time = |line: Line<'a>| match outcome(settings, line.value).0 {
+        Outcome::Accepted(event) => Some(event.ts_ms),
+        Outcome::Rejected(_) => None,
+    };
+    window::median(lines.filter_map(time).collect()).unwrap_or(wire::stored_at(stored_at_ms))
 }
 
 /// The JSON that a person sees for one line: the event, or why it is none.
@@ -118,7 +135,7 @@ fn outcome<'a>(settings: &FilterMapSettings, line: &'a [u8]) -> (Outcome<'a>, &'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bson::documents;
+    use crate::bson::{Element, documents, elements};
     use crate::params::Params;
     use crate::wire::EventsFrame;
 
@@ -141,6 +158,29 @@ mod tests {
         assert_eq!(frame.accepted as usize, documents(frame.documents).count());
         assert_eq!(frame.rejected.iter().sum::<u32>() as usize, documents(frame.rejects).count());
         assert_eq!((frame.accepted, frame.rejected), (2, [1, 1, 0, 0, 0, 0, 1, 0]));
+    }
+
+    #[test]
+    fn a_batch_with_an_impossible_time_counts_as_stored_when_its_events_were() {
+        const TS_MS: i64 = 1_795_341_600_000;
+        let settings = FilterMapSettings::parse(&Params::new()).expect("valid");
+        let header = |values: &[&'static [u8]], stored_at_ms: i64| {
+            let lines = (0..).zip(values).map(|(offset, value)| Line { offset, value });
+            let (mut writer, mut bytes) = (EventsFrameWriter::default(), Vec::new());
+            write_frame(&settings, Batch { base_offset: 0, stored_at_ms }, lines, &mut writer, &mut bytes);
+            let frame = EventsFrame::decode(&bytes).expect("a frame");
+            let seen = documents(frame.rejects).flat_map(elements).find(|(name, _)| *name == "seen_at");
+            assert_eq!(seen.map(|(_, seen)| seen), Some(Element::Date(frame.header.stored_at_ms)));
+            frame.header.stored_at_ms
+        };
+        let end = STORED_AT_MS.end;
+        for possible in [STORED_AT_MS.start, end - 1] {
+            assert_eq!(header(&[VALID, b"[]"], possible), possible);
+        }
+        for impossible in [i64::MIN, -1, end, i64::MAX] {
+            assert_eq!(header(&[b"[]", VALID], impossible), TS_MS, "{impossible}");
+        }
+        assert_eq!([header(&[b"[]"], -1), header(&[b"[]"], i64::MAX)], [0, end - 1], "no event tells");
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub fn aggregate(settings: WindowSettings, bytes: &[u8]) -> Result<Delta, WireEr
         counter.count(&Access::read(document).ok_or(WireError::Text)?);
     }
     let stored_at_ms = frame.header.stored_at_ms;
-    let late =
-        counter.times_ms.iter().filter(|&&ts_ms| ts_ms < stored_at_ms - settings.lateness_ms_allowed).count();
+    let late_before_ms = stored_at_ms.saturating_sub(settings.lateness_ms_allowed);
+    let late = counter.times_ms.iter().filter(|&&ts_ms| ts_ms < late_before_ms).count();
     let event_time_ms = event_time(std::mem::take(&mut counter.times_ms), stored_at_ms);
     let mut delta = counter.into_delta().ok_or(WireError::Text)?;
     delta.rejected = frame.rejected;
@@ -45,7 +45,12 @@ pub fn aggregate(settings: WindowSettings, bytes: &[u8]) -> Result<Delta, WireEr
 /// The batch's event time: the median of those lines that do not come from the future. The median, because
 /// one wrong clock must not move the time of the whole log.
 fn event_time(mut times_ms: Vec<i64>, stored_at_ms: i64) -> Option<i64> {
-    times_ms.retain(|&ts_ms| ts_ms <= stored_at_ms + EVENT_TIME_AHEAD_MS_MAX);
+    times_ms.retain(|&ts_ms| ts_ms <= stored_at_ms.saturating_add(EVENT_TIME_AHEAD_MS_MAX));
+    median(times_ms)
+}
+
+/// The median of some times; `None` of none.
+pub(crate) fn median(mut times_ms: Vec<i64>) -> Option<i64> {
     let middle = times_ms.len() / 2;
     (!times_ms.is_empty()).then(|| *times_ms.select_nth_unstable(middle).1)
 }
@@ -252,6 +257,7 @@ mod tests {
         const LATENESS: i64 = crate::params::LATENESS_MS_ALLOWED;
         assert_eq!(delta(&[line("a", T, "tv", "Rio")], stored).late, 0);
         assert_eq!(delta(&[line("a", T - 1, "tv", "Rio")], stored).late, 1);
+        assert_eq!(delta(&[line("a", T - 1, "tv", "Rio")], i64::MAX).late, 0, "nobody knows when");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use domain::MINUTE_MS;
 use domain::bson::Writer;
 use domain::normalize::country_text;
-use domain::wire::{Cell, Delta};
+use domain::wire::{Cell, Delta, stored_at};
 use mongodb::bson::{Bson, Document, doc};
 
 use crate::schema::{Level, MINUTES};
@@ -73,7 +73,7 @@ impl Gathered {
     /// Adds the counts of a batch that was stored at `stored_at_ms`.
     ///
     /// # Errors
-    /// When the batch is older than 1970, or there are more names than a vocabulary has.
+    /// When there are more names than a vocabulary has.
     pub fn add(&mut self, delta: Delta, stored_at_ms: i64) -> Result<()> {
         let Delta { devices, content_types, cells, users, rejected, late, .. } = delta;
         let devices = indexes(&mut self.devices, devices)?;
@@ -91,7 +91,7 @@ impl Gathered {
         }
         let rejected: u64 = rejected.iter().map(|count| u64::from(*count)).sum();
         if rejected > 0 || late > 0 {
-            let minute = u32::try_from(stored_at_ms / MINUTE_MS).context("a batch was stored before 1970")?;
+            let minute = u32::try_from(stored_at(stored_at_ms) / MINUTE_MS).expect("from 1970 to 2099");
             let stored = self.stored.entry(minute).or_default();
             stored.0 += rejected;
             stored.1 += u64::from(late);
@@ -278,6 +278,20 @@ mod tests {
             Write::Update(_, statements) => statements,
             Write::Insert(..) => panic!("an update was expected"),
         }
+    }
+
+    #[test]
+    fn rejects_of_a_batch_with_an_impossible_time_are_counted() {
+        let mut gathered = Gathered::default();
+        for stored_at_ms in [i64::MIN, -1, 59_999, i64::MAX] {
+            let delta = Delta { rejected: [1, 0, 0, 0, 0, 0, 0, 1], late: 1, ..Delta::default() };
+            gathered.add(delta, stored_at_ms).expect("valid");
+        }
+        let year_2100 = 4_102_444_800_000 / MINUTE_MS;
+        assert_eq!(
+            gathered.stored.into_iter().collect::<Vec<_>>(),
+            [(0, (6, 3)), (u32::try_from(year_2100).expect("far below") - 1, (2, 1))]
+        );
     }
 
     #[test]

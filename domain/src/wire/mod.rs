@@ -10,6 +10,7 @@ mod events;
 mod tick;
 
 use std::fmt;
+use std::ops::Range;
 
 pub use alerts::AlertsFrame;
 pub use delta::{CELLS_PER_PART_MAX, Cell, Delta, DeltaFrame, HeavyUser, USERS_PER_PART_MAX};
@@ -17,9 +18,13 @@ pub use events::{EventsFrame, EventsFrameWriter, RejectCounts, append_delta};
 pub use tick::{PartitionPosition, Tick};
 
 use crate::event_id::Source;
+use crate::normalize::EVENT_TIME_MS_END;
 
 /// Version of all frames.
 pub const VERSION: u8 = 2;
+/// When a batch can have been stored, in milliseconds since 1970. Whoever produces tells the time, so it can be
+/// anything; see [`crate::filter_map::write_frame`] for what is done then.
+pub const STORED_AT_MS: Range<i64> = 0..EVENT_TIME_MS_END;
 const MAGIC: [u8; 2] = *b"SP";
 
 /// What a frame holds.
@@ -79,8 +84,13 @@ pub struct Header {
     pub base_offset: u64,
     /// Offset of the stored batch's last line.
     pub last_offset: u64,
-    /// When the batch was stored, in milliseconds since 1970.
+    /// When the batch was stored, in milliseconds since 1970; in [`STORED_AT_MS`].
     pub stored_at_ms: i64,
+}
+
+/// The time of [`STORED_AT_MS`] that is nearest.
+pub fn stored_at(ms: i64) -> i64 {
+    ms.clamp(STORED_AT_MS.start, STORED_AT_MS.end - 1)
 }
 
 /// The kind of a frame, or why it is none.
@@ -227,7 +237,8 @@ impl<'a> Decoder<'a> {
             source: self.source()?,
             base_offset: self.u64()?,
             last_offset: self.u64()?,
-            stored_at_ms: self.i64()?,
+            // Older versions wrote down whatever a producer said.
+            stored_at_ms: stored_at(self.i64()?),
         })
     }
 

@@ -23,23 +23,20 @@ impl BatchModule for AccessFilterMap {
     }
 
     fn run(&mut self, batch: &Batch, _: &[u8], output: &mut Output) -> Result<(), String> {
-        let line = |record: &Record<'_>| record.offset.cast_unsigned();
         match self.settings.output {
             Wanted::Records => {
                 for record in batch.records() {
-                    let json = filter_map::to_json(
-                        &self.settings,
-                        Line { offset: line(&record), value: record.value },
-                    );
+                    let line = Line { offset: record.offset.cast_unsigned(), value: record.value };
+                    let json = filter_map::to_json(&self.settings, line);
                     output.push(&Record { value: json.as_bytes(), ..record });
                 }
             }
             Wanted::Frame => {
-                let lines = batch.records().map(|record| Line { offset: line(&record), value: record.value });
-                let stored = filter_map::Batch {
-                    base_offset: batch.base_offset.cast_unsigned(),
-                    stored_at_ms: batch.base_timestamp,
-                };
+                // What a record says of its own place comes from whoever produced it.
+                let base_offset = batch.base_offset.cast_unsigned();
+                let lines = (base_offset..).zip(batch.records());
+                let lines = lines.map(|(offset, record)| Line { offset, value: record.value });
+                let stored = filter_map::Batch { base_offset, stored_at_ms: batch.base_timestamp };
                 self.frame.clear();
                 filter_map::write_frame(&self.settings, stored, lines, &mut self.writer, &mut self.frame);
                 output.push_batch(&self.frame);

@@ -48,7 +48,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The records, in order. Ends early on bytes that are no records, which the host never hands over.
-    pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
+    pub fn records(&self) -> impl Iterator<Item = Record<'a>> + Clone + use<'a> {
         let base_offset = self.base_offset;
         let mut rest = self.records;
         let count = take(&mut rest, 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
@@ -67,7 +67,7 @@ fn record<'a>(rest: &mut &'a [u8], base_offset: i64) -> Option<Record<'a>> {
     let has_key = take(&mut inner, 1)? == [1];
     let key = if has_key { Some(take_varint_counted(&mut inner)?) } else { None };
     let value = take_varint_counted(&mut inner)?;
-    Some(Record { offset: base_offset + offset_delta, offset_delta, timestamp_delta, key, value })
+    Some(Record { offset: base_offset.wrapping_add(offset_delta), offset_delta, timestamp_delta, key, value })
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
