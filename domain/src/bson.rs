@@ -254,7 +254,7 @@ impl<'a> Iterator for Elements<'a> {
         let key = std::str::from_utf8(&rest[..key_length]).ok()?;
         let value = &rest[key_length + 1..];
         let length =
-            |extra: usize| Some(u32::from_le_bytes(value.get(..4)?.try_into().ok()?) as usize + extra);
+            |extra: usize| (u32::from_le_bytes(value.get(..4)?.try_into().ok()?) as usize).checked_add(extra);
         let size = match kind {
             STRING => length(4)?,
             DOCUMENT | ARRAY => length(0)?,

@@ -42,6 +42,9 @@ pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// One minute in milliseconds, the base window.
 pub const MINUTE_MS: i64 = 60_000;
 
+/// First minute since 1970 that no event lies in: that of [`normalize::EVENT_TIME_MS_END`].
+pub const MINUTES_END: u32 = (normalize::EVENT_TIME_MS_END / MINUTE_MS) as u32;
+
 /// A hash that is the same everywhere and for ever (XXH3), as fingerprints and mergeable sketches need it.
 pub fn hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)

@@ -220,8 +220,7 @@ impl Vocabulary {
     }
 
     fn add(&mut self, name: &str, spellings: &[impl AsRef<str>]) -> Result<(), String> {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
+        if !is_name(name) {
             return Err(format!(
                 "{name:?} is not a name of 1 to {NAME_BYTES_MAX} characters from a-z, 0-9 and _"
             ));
@@ -246,6 +245,12 @@ impl Vocabulary {
         }
         Ok(())
     }
+}
+
+/// Whether a text can be a name of a vocabulary.
+pub fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// A spelling reduced to what counts: lower case, without accents, spaces and punctuation.

@@ -10,6 +10,7 @@ use crate::MINUTE_MS;
 use crate::bson::{Reader, documents};
 use crate::event_id::EventId;
 use crate::params::WindowSettings;
+use crate::vocabulary::NAMES_MAX;
 use crate::wire::{Cell, Delta, EventsFrame, HeavyUser, WireError};
 
 /// Most heavy users that are named in the counts of one batch.
@@ -29,7 +30,7 @@ pub fn aggregate(settings: WindowSettings, bytes: &[u8]) -> Result<Delta, WireEr
     let frame = EventsFrame::decode(bytes)?;
     let mut counter = Counter::default();
     for document in documents(frame.documents) {
-        counter.count(&Access::read(document).ok_or(WireError::Text)?);
+        counter.count(&Access::read(document).ok_or(WireError::Value)?).ok_or(WireError::Value)?;
     }
     let stored_at_ms = frame.header.stored_at_ms;
     let late_before_ms = stored_at_ms.saturating_sub(settings.lateness_ms_allowed);
@@ -122,9 +123,10 @@ struct Seen<'a> {
 }
 
 impl<'a> Counter<'a> {
-    fn count(&mut self, access: &Access<'a>) {
-        let device = index(&mut self.devices, access.device);
-        let content_type = index(&mut self.content_types, access.content_type);
+    /// `None` when there are more names than vocabularies have.
+    fn count(&mut self, access: &Access<'a>) -> Option<()> {
+        let device = index(&mut self.devices, access.device)?;
+        let content_type = index(&mut self.content_types, access.content_type)?;
         let cell = *self.places.entry(access.place).or_insert_with(|| {
             self.cells.push((access.place, Vec::new()));
             self.cells.len() - 1
@@ -137,6 +139,7 @@ impl<'a> Counter<'a> {
         let (minute, user_id) = (access.place.minute, access.user_id);
         self.users.push(Seen { minute, hash: crate::hash(user_id), user_id });
         self.times_ms.push(access.ts_ms);
+        Some(())
     }
 
     /// `None` when a text is not UTF-8.
@@ -192,13 +195,13 @@ fn heavy_users<'s, 'a>(
     heavy
 }
 
-/// The index of a name, which is appended when it is new. Names come from a vocabulary of at most 16.
-fn index<'a>(names: &mut Vec<&'a [u8]>, name: &'a [u8]) -> u8 {
+/// The index of a name, which is appended when it is new; `None` when a vocabulary has no place for it.
+fn index<'a>(names: &mut Vec<&'a [u8]>, name: &'a [u8]) -> Option<u8> {
     let index = names.iter().position(|known| *known == name).unwrap_or_else(|| {
         names.push(name);
         names.len() - 1
     });
-    u8::try_from(index).expect("vocabularies are far below 256 names")
+    u8::try_from(index).ok().filter(|_| index < NAMES_MAX)
 }
 
 #[cfg(test)]

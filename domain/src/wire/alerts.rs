@@ -39,10 +39,12 @@ impl<'a> AlertsFrame<'a> {
     /// When the bytes are not an alerts frame of this version.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         let mut decoder = Decoder::start(bytes, Kind::Alerts)?;
+        let code_hash = decoder.u64()?;
+        let (base_offset, last_offset) = decoder.span(u64::MAX)?;
         let frame = Self {
-            code_hash: decoder.u64()?,
-            base_offset: decoder.u64()?,
-            last_offset: decoder.u64()?,
+            code_hash,
+            base_offset,
+            last_offset,
             alerts: decoder.bytes()?,
             state: decoder.bytes()?,
             fault: decoder.text()?,

@@ -1,7 +1,10 @@
 //! The counts of one stored batch: mergeable partial aggregates by minute, so that late lines always land in
 //! their window. In the topic `access-rollups` they travel in numbered parts of bounded size.
 
-use super::{Decoder, Encoder, Header, Kind, RejectCounts, WireError};
+use super::{Decoder, Encoder, Header, Kind, RejectCounts, WireError, check};
+use crate::event_id::ZONES_MAX;
+use crate::normalize::{CITY_BYTES_MAX, EVENT_TIME_MS_END, USER_ID_BYTES_MAX};
+use crate::vocabulary::{NAMES_MAX, is_name};
 
 /// Most cells in one part.
 pub const CELLS_PER_PART_MAX: usize = 2_000;
@@ -98,7 +101,7 @@ impl Delta {
     /// Reads encoded counts.
     ///
     /// # Errors
-    /// When the bytes are cut, too long, or name devices or content types that are not listed.
+    /// When the bytes are cut, too long, or hold what no counts of ours do.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut decoder = Decoder(bytes);
         let delta = Self::decode_from(&mut decoder)?;
@@ -125,15 +128,17 @@ impl Delta {
     }
 
     fn take_users(&mut self, most: usize) -> Vec<(u32, Vec<u64>)> {
-        let (mut taken, mut left) = (Vec::new(), most);
-        while let Some((minute, hashes)) = self.users.first_mut().filter(|_| left > 0) {
-            let rest = hashes.split_off(hashes.len().min(left));
-            let hashes = std::mem::replace(hashes, rest);
-            left -= hashes.len();
-            taken.push((*minute, hashes));
-            if self.users[0].1.is_empty() {
-                self.users.remove(0);
-            }
+        let mut left = most;
+        let whole = self.users.iter().take_while(|(_, hashes)| {
+            let is_whole = hashes.len() <= left;
+            left -= if is_whole { hashes.len() } else { 0 };
+            is_whole
+        });
+        let rest = self.users.split_off(whole.count());
+        let mut taken = std::mem::replace(&mut self.users, rest);
+        if let Some((minute, hashes)) = self.users.first_mut().filter(|_| left > 0) {
+            let rest = hashes.split_off(left);
+            taken.push((*minute, std::mem::replace(hashes, rest)));
         }
         taken
     }
@@ -141,32 +146,37 @@ impl Delta {
     fn decode_from(decoder: &mut Decoder) -> Result<Self, WireError> {
         let mut delta = Self::default();
         for names in [&mut delta.devices, &mut delta.content_types] {
-            for _ in 0..decoder.count(4)? {
-                names.push(decoder.text()?.to_owned());
+            let count = decoder.count(4)?;
+            check(count <= NAMES_MAX)?;
+            for _ in 0..count {
+                let name = decoder.text()?;
+                check(is_name(name))?;
+                names.push(name.to_owned());
             }
         }
         let listed = |names: &[String], index: u8| usize::from(index) < names.len();
         for _ in 0..decoder.count(15)? {
-            let (minute, zone, country) = (decoder.u32()?, decoder.u8()?, decoder.array()?);
-            let city = decoder.text()?.to_owned();
-            let mut counts = Vec::with_capacity(decoder.count(6)?);
-            for _ in 0..counts.capacity() {
+            let (minute, zone, country) = (decoder.minute()?, decoder.u8()?, decoder.array::<2>()?);
+            check(u32::from(zone) < ZONES_MAX && country.iter().all(u8::is_ascii_uppercase))?;
+            let city = decoder.bounded_text(CITY_BYTES_MAX)?.to_owned();
+            let count = decoder.count(6)?;
+            let mut counts = Vec::with_capacity(count);
+            for _ in 0..count {
                 let count = (decoder.u8()?, decoder.u8()?, decoder.u32()?);
-                if !listed(&delta.devices, count.0) || !listed(&delta.content_types, count.1) {
-                    return Err(WireError::Text);
-                }
+                check(listed(&delta.devices, count.0) && listed(&delta.content_types, count.1))?;
                 counts.push(count);
             }
             delta.cells.push(Cell { minute, zone, country, city, counts });
         }
         for _ in 0..decoder.count(8)? {
-            let minute = decoder.u32()?;
+            let minute = decoder.minute()?;
             let hashes = (0..decoder.count(8)?).map(|_| decoder.u64()).collect::<Result<_, _>>()?;
             delta.users.push((minute, hashes));
         }
         for _ in 0..decoder.count(12)? {
-            let (minute, n) = (decoder.u32()?, decoder.u32()?);
-            delta.heavy_users.push(HeavyUser { minute, n, user_id: decoder.text()?.to_owned() });
+            let (minute, n) = (decoder.minute()?, decoder.u32()?);
+            let user_id = decoder.bounded_text(USER_ID_BYTES_MAX)?.to_owned();
+            delta.heavy_users.push(HeavyUser { minute, n, user_id });
         }
         for count in &mut delta.rejected {
             *count = decoder.u32()?;
@@ -174,6 +184,7 @@ impl Delta {
         delta.late = decoder.u32()?;
         let known = decoder.u8()? != 0;
         delta.event_time_ms = Some(decoder.i64()?).filter(|_| known);
+        check(delta.event_time_ms.is_none_or(|ms| (0..EVENT_TIME_MS_END).contains(&ms)))?;
         Ok(delta)
     }
 }
@@ -210,6 +221,7 @@ impl DeltaFrame {
         let mut decoder = Decoder::start(bytes, Kind::Delta)?;
         let header = decoder.header()?;
         let (part, parts) = (decoder.u32()?, decoder.u32()?);
+        check(part < parts)?;
         let delta = Delta::decode_from(&mut decoder)?;
         decoder.end().map(|()| Self { header, part, parts, delta })
     }

@@ -17,7 +17,8 @@ pub use delta::{CELLS_PER_PART_MAX, Cell, Delta, DeltaFrame, HeavyUser, USERS_PE
 pub use events::{EventsFrame, EventsFrameWriter, RejectCounts, append_delta};
 pub use tick::{PartitionPosition, Tick};
 
-use crate::event_id::Source;
+use crate::MINUTES_END;
+use crate::event_id::{OFFSETS_MAX, Source};
 use crate::normalize::EVENT_TIME_MS_END;
 
 /// Version of all frames.
@@ -53,6 +54,8 @@ pub enum WireError {
     Length,
     /// A text that is not UTF-8.
     Text,
+    /// A value that no frame of ours holds.
+    Value,
 }
 
 impl fmt::Display for WireError {
@@ -65,6 +68,7 @@ impl fmt::Display for WireError {
             Self::Kind(kind) => write!(f, "unexpected frame of kind {kind}"),
             Self::Length => f.write_str("frame is cut or too long"),
             Self::Text => f.write_str("frame holds a text that is not UTF-8"),
+            Self::Value => f.write_str("frame holds a value that is out of range"),
         }
     }
 }
@@ -231,12 +235,14 @@ impl<'a> Decoder<'a> {
     }
 
     fn header(&mut self) -> Result<Header, WireError> {
+        let (code_hash, settings_hash, source) = (self.u64()?, self.u64()?, self.source()?);
+        let (base_offset, last_offset) = self.span(OFFSETS_MAX)?;
         Ok(Header {
-            code_hash: self.u64()?,
-            settings_hash: self.u64()?,
-            source: self.source()?,
-            base_offset: self.u64()?,
-            last_offset: self.u64()?,
+            code_hash,
+            settings_hash,
+            source,
+            base_offset,
+            last_offset,
             // Older versions wrote down whatever a producer said.
             stored_at_ms: stored_at(self.i64()?),
         })
@@ -244,12 +250,34 @@ impl<'a> Decoder<'a> {
 
     fn source(&mut self) -> Result<Source, WireError> {
         let (epoch, partition) = (self.u32()?, self.u32()?);
-        Source::new(epoch, partition).ok_or(WireError::Length)
+        Source::new(epoch, partition).ok_or(WireError::Value)
+    }
+
+    /// The first and the last offset of something, which are below `end`.
+    fn span(&mut self, end: u64) -> Result<(u64, u64), WireError> {
+        let (first, last) = (self.u64()?, self.u64()?);
+        check(first <= last && last < end).map(|()| (first, last))
+    }
+
+    /// A minute in which events can lie.
+    fn minute(&mut self) -> Result<u32, WireError> {
+        let minute = self.u32()?;
+        check(minute < MINUTES_END).map(|()| minute)
+    }
+
+    /// A text that is not blank and has at most so many bytes.
+    fn bounded_text(&mut self, bytes_max: usize) -> Result<&'a str, WireError> {
+        let text = self.text()?;
+        check((1..=bytes_max).contains(&text.len())).map(|()| text)
     }
 
     fn end(&self) -> Result<(), WireError> {
         if self.0.is_empty() { Ok(()) } else { Err(WireError::Length) }
     }
+}
+
+fn check(holds: bool) -> Result<(), WireError> {
+    if holds { Ok(()) } else { Err(WireError::Value) }
 }
 
 #[cfg(test)]

@@ -110,6 +110,50 @@ fn a_hostile_count_reserves_nothing() {
 }
 
 #[test]
+fn values_that_no_frame_of_ours_holds_are_refused() {
+    let decoded = |header: Header, part: u32, parts: u32, change: &dyn Fn(&mut Delta)| {
+        let (mut delta, mut bytes) = (delta(), Vec::new());
+        change(&mut delta);
+        DeltaFrame { header, part, parts, delta }.encode(&mut bytes);
+        DeltaFrame::decode(&bytes).map(|frame| frame.header)
+    };
+    let refused = |header: Header, part: u32, parts: u32| {
+        assert_eq!(decoded(header, part, parts, &|_| {}), Err(WireError::Value), "{header:?} {part} {parts}");
+    };
+    refused(header(), 1, 1);
+    refused(header(), u32::MAX, u32::MAX);
+    refused(Header { base_offset: 10, ..header() }, 0, 1);
+    refused(Header { last_offset: OFFSETS_MAX, ..header() }, 0, 1);
+    refused(Header { source: Source { epoch: 0, partition: u32::MAX }, ..header() }, 0, 1);
+    let changes: [&dyn Fn(&mut Delta); 14] = [
+        &|delta| delta.devices = (0..17).map(|n| format!("d{n}")).collect(),
+        &|delta| delta.content_types[0] = "a.b".to_owned(),
+        &|delta| delta.cells[0].minute = MINUTES_END,
+        &|delta| delta.cells[0].zone = 32,
+        &|delta| delta.cells[0].country = [0, b'R'],
+        &|delta| delta.cells[0].city = "x".repeat(97),
+        &|delta| delta.cells[0].city = String::new(),
+        &|delta| delta.cells[0].counts[0].0 = 2,
+        &|delta| delta.cells[0].counts[0].1 = 1,
+        &|delta| delta.users[0].0 = u32::MAX,
+        &|delta| delta.heavy_users[0].minute = u32::MAX,
+        &|delta| delta.heavy_users[0].user_id = "x".repeat(257),
+        &|delta| delta.event_time_ms = Some(i64::MAX),
+        &|delta| delta.event_time_ms = Some(-1),
+    ];
+    for (index, change) in changes.iter().enumerate() {
+        assert_eq!(decoded(header(), 0, 1, change), Err(WireError::Value), "{index}");
+    }
+    let clocks = [i64::MIN, -1, 0, STORED_AT_MS.end, i64::MAX];
+    let clocks = clocks.map(|stored_at_ms| {
+        let header =
+            decoded(Header { stored_at_ms, ..header() }, 0, 1, &|_| {}).expect("a time is no reason");
+        header.stored_at_ms
+    });
+    assert_eq!(clocks, [0, 0, 0, STORED_AT_MS.end - 1, STORED_AT_MS.end - 1]);
+}
+
+#[test]
 fn parts_are_bounded_and_sum_up() {
     let cell =
         |minute| Cell { minute, zone: 0, country: *b"BR", city: "Rio".to_owned(), counts: vec![(0, 0, 1)] };
@@ -133,4 +177,8 @@ fn parts_are_bounded_and_sum_up() {
     assert_eq!(parts.iter().map(Delta::user_count).sum::<usize>(), whole.user_count());
     assert_eq!(parts.iter().map(|part| part.late).sum::<u32>(), whole.late);
     assert_eq!(parts[0].event_time_ms, None);
+    let one = |minute: u32| (minute, vec![7]);
+    let many = Delta { users: (0..USERS_PER_PART_MAX as u32 + 2).map(one).collect(), ..delta() };
+    let minutes = many.clone().into_parts().into_iter().flat_map(|part| part.users).collect::<Vec<_>>();
+    assert_eq!(minutes, many.users, "a user in each minute");
 }
