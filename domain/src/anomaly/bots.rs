@@ -119,14 +119,14 @@ impl Bots {
             let known = self.known_user(user, rate, minute.ts_ms);
             let is_new = known.minutes < OWN_MINUTES_MIN;
             let limit = if is_new { limit } else { limit.max(OWN_FACTOR * known.level) };
-            let in_a_row = minute.ts_ms - known.seen_ms <= 60_000;
+            let in_a_row = minute.ts_ms.saturating_sub(known.seen_ms) <= 60_000;
             known.streak = match rate > limit {
-                true if in_a_row => known.streak + 1,
+                true if in_a_row => known.streak.saturating_add(1),
                 true => 1,
                 false => 0,
             };
             known.seen_ms = minute.ts_ms;
-            let is_due = minute.ts_ms - known.told_ms > AGAIN_AFTER_MS;
+            let is_due = minute.ts_ms.saturating_sub(known.told_ms) > AGAIN_AFTER_MS;
             if warm && known.streak >= STREAK_MINUTES && is_due {
                 known.told_ms = minute.ts_ms;
                 told.push((user, n, limit));
@@ -187,7 +187,7 @@ impl Bots {
     }
 
     fn follow_group(&mut self, is_high: bool, is_very_high: bool, per_user: f64) -> Option<BotAlert> {
-        self.streak = if is_high { self.streak + 1 } else { 0 };
+        self.streak = if is_high { self.streak.saturating_add(1) } else { 0 };
         if self.group_minutes == 0 {
             if self.streak >= STREAK_MINUTES || is_high && is_very_high {
                 self.group_minutes = 1;
@@ -196,8 +196,8 @@ impl Bots {
             }
             return None;
         }
-        self.group_minutes += 1;
-        self.quiet_minutes = if is_high { 0 } else { self.quiet_minutes + 1 };
+        self.group_minutes = self.group_minutes.saturating_add(1);
+        self.quiet_minutes = if is_high { 0 } else { self.quiet_minutes.saturating_add(1) };
         let adopted = self.group_minutes >= ADOPT_MINUTES;
         if adopted {
             self.per_user = per_user;
@@ -235,12 +235,12 @@ impl Bots {
         let mut bots = Self { minutes: bytes.u32()?, streak: bytes.u32()?, ..Self::default() };
         (bots.group_minutes, bots.quiet_minutes) = (bytes.u32()?, bytes.u32()?);
         (bots.typical, bots.per_user, bots.variance) = (bytes.f64()?, bytes.f64()?, bytes.f64()?);
-        for _ in 0..bytes.u32()? {
+        let count = bytes.u32()?.into();
+        bots.known = bytes.map(count, |bytes| {
             let user = bytes.u64()?;
             let (level, minutes, streak) = (bytes.f64()?, bytes.u32()?, bytes.u32()?);
-            let known = Known { level, minutes, streak, seen_ms: bytes.i64()?, told_ms: bytes.i64()? };
-            bots.known.insert(user, known);
-        }
+            Some((user, Known { level, minutes, streak, seen_ms: bytes.i64()?, told_ms: bytes.i64()? }))
+        })?;
         (bots.known.len() <= KNOWN_USERS_MAX).then_some(bots)
     }
 }

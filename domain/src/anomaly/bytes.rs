@@ -1,5 +1,7 @@
 //! The bytes of a state: little-endian numbers, one after the other, without padding.
 
+use std::collections::BTreeMap;
+
 /// Appends numbers.
 pub(super) struct Writer<'a>(pub &'a mut Vec<u8>);
 
@@ -61,6 +63,23 @@ impl<'a> Reader<'a> {
     pub fn option(&mut self) -> Option<Option<i64>> {
         let is_known = self.u64()? != 0;
         Some(Some(self.i64()?).filter(|_| is_known))
+    }
+
+    /// `count` things with their keys, which ascend as those of a map do.
+    pub fn map<K: Ord, V>(
+        &mut self,
+        count: u64,
+        entry: impl Fn(&mut Self) -> Option<(K, V)>,
+    ) -> Option<BTreeMap<K, V>> {
+        let mut map = BTreeMap::new();
+        for _ in 0..count {
+            let (key, value) = entry(self)?;
+            if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+                return None;
+            }
+            map.insert(key, value);
+        }
+        Some(map)
     }
 
     /// The next `length` bytes.

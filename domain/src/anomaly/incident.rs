@@ -245,7 +245,7 @@ impl Incident {
     }
 
     fn follow(&mut self, minute: Minute) {
-        self.minutes += minute.minutes;
+        self.minutes = self.minutes.saturating_add(minute.minutes);
         self.counted += minute.counted;
         self.expected += minute.expected;
         let by = if self.kind.is_up() { 1.0 } else { -1.0 };

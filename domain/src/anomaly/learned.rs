@@ -129,7 +129,7 @@ impl Learned {
     fn write_open(&mut self, ts_ms: i64, deviations: &BTreeMap<Slice, f64>) -> Vec<Alert> {
         let mut alerts = Vec::new();
         self.told.retain(|_, told| {
-            told.closed_minutes += u32::from(told.closed_at_ms.is_some());
+            told.closed_minutes = told.closed_minutes.saturating_add(told.closed_at_ms.is_some().into());
             told.closed_minutes <= REOPEN_MINUTES
         });
         for ((slice, is_season), told) in self.told.iter_mut().filter(|(_, told)| told.closed_at_ms.is_none())
@@ -181,7 +181,7 @@ impl Learned {
         if attack.peak() > peak {
             attack.peak_ms = ts_ms;
         }
-        attack.quiet_minutes = if is_quiet { attack.quiet_minutes + 1 } else { 0 };
+        attack.quiet_minutes = if is_quiet { attack.quiet_minutes.saturating_add(1) } else { 0 };
         let is_over = attack.quiet_minutes >= QUIET_MINUTES;
         let alert = attack.alert(ts_ms, is_over.then_some(at_ms));
         if is_over {
@@ -241,15 +241,16 @@ impl Learned {
     pub fn decode(bytes: &mut Reader) -> Option<Self> {
         let (platform, bots) = (Platform::decode(bytes)?, Bots::decode(bytes)?);
         let mut learned = Self { platform, bots, ..Self::default() };
-        for _ in 0..bytes.u32()? {
+        let count = bytes.u32()?.into();
+        learned.told = bytes.map(count, |bytes| {
             let (slice, flags) = (Slice::decode(bytes)?, bytes.u8()?);
             let severity = if flags & 2 == 0 { Severity::Warning } else { Severity::Critical };
             let (opened_at_ms, closed_at_ms, closed_minutes) = (bytes.i64()?, bytes.option()?, bytes.u32()?);
             let places = (0..bytes.u32()?).map(|_| Some((Slice::decode(bytes)?, bytes.f64()?)));
             let places = places.collect::<Option<_>>()?;
             let told = Told { opened_at_ms, closed_at_ms, closed_minutes, severity, places };
-            learned.told.insert((slice, flags & 1 != 0), told);
-        }
+            Some(((slice, flags & 1 != 0), told))
+        })?;
         if bytes.u8()? != 0 {
             learned.attack = Some(Attack::decode(bytes)?);
         }
@@ -413,9 +414,11 @@ impl Attack {
     fn decode(bytes: &mut Reader) -> Option<Self> {
         let (opened_at_ms, began_ms, peak_ms) = (bytes.i64()?, bytes.i64()?, bytes.i64()?);
         let (limit, quiet_minutes) = (bytes.f64()?, bytes.u32()?);
-        let users = (0..bytes.u32()?).map(|_| Some((bytes.u64()?, (bytes.u32()?, bytes.text()?.to_owned()))));
-        let users = users.collect::<Option<_>>()?;
-        Some(Self { opened_at_ms, began_ms, users, limit, peak_ms, quiet_minutes })
+        let count = bytes.u32()?.into();
+        let users =
+            bytes.map(count, |bytes| Some((bytes.u64()?, (bytes.u32()?, bytes.text()?.to_owned()))))?;
+        let attack = Self { opened_at_ms, began_ms, users, limit, peak_ms, quiet_minutes };
+        (attack.users.len() <= ATTACK_USERS_MAX).then_some(attack)
     }
 }
 
@@ -448,6 +451,6 @@ impl Group {
 }
 
 fn extent(since_ms: i64, peak_ms: i64, ts_ms: i64) -> Extent {
-    let minutes = u32::try_from((ts_ms - since_ms) / MINUTE_MS + 1).unwrap_or(u32::MAX);
+    let minutes = u32::try_from(ts_ms.saturating_sub(since_ms) / MINUTE_MS + 1).unwrap_or(u32::MAX);
     Extent { since_ms, peak_ms, minutes, places: Vec::new() }
 }

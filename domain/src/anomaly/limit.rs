@@ -12,7 +12,8 @@ use crate::MINUTE_MS;
 pub const JUDGED_MS: i64 = 180 * MINUTE_MS;
 /// How long after its end a minute closes, in milliseconds of event time, or of silence.
 pub const CLOSE_AFTER_MS: i64 = MINUTE_MS;
-/// Most minutes that are kept; the oldest make room.
+/// Most minutes that are kept, of the platform and of all slices with a limit together, each of which has an equal
+/// part of them; the oldest make room. So many have a state far below the 16 MB of one document in MongoDB.
 pub const MINUTES_MAX: usize = 100_000;
 
 /// The minutes that are still judged.
@@ -59,7 +60,8 @@ impl Minutes {
         if end_ms(minute) <= self.judged_from_ms() {
             return;
         }
-        self.by_minute.entry(minute).or_default().n += n;
+        let count = &mut self.by_minute.entry(minute).or_default().n;
+        *count = count.saturating_add(n);
         changes.counted.insert(minute);
     }
 
@@ -85,7 +87,11 @@ impl Minutes {
                 self.join(minute, alert.incident, changes);
             }
         }
-        while self.by_minute.len() > MINUTES_MAX {
+    }
+
+    /// Drops the oldest minutes where there are more than `minutes_max`.
+    pub fn bound(&mut self, minutes_max: usize, now_ms: i64, changes: &mut Changes) {
+        while self.by_minute.len() > minutes_max {
             self.drop_first(now_ms, changes);
         }
     }

@@ -102,7 +102,7 @@ impl Detector {
             self.state.encode(&mut state);
         }
         let mut output = Vec::new();
-        let last_offset = base_offset + u64::saturating_sub(count, 1);
+        let last_offset = base_offset.saturating_add(u64::saturating_sub(count, 1));
         let frame = AlertsFrame {
             code_hash: CODE_HASH,
             base_offset,
@@ -148,6 +148,7 @@ impl Detector {
         partition.event_time_ms = partition.event_time_ms.max(frame.delta.event_time_ms);
         let sums = open::sums(&frame.delta);
         let stored_at_ms = frame.header.stored_at_ms;
+        let minutes_max = MINUTES_MAX / (1 + self.settings.limits.len());
         let count = |slice: &Slice, minutes: &mut Minutes, limit: Option<u64>, changes: &mut Changes| {
             for (&minute, sums) in &sums {
                 if let Some(&n) = sums.get(slice) {
@@ -157,6 +158,7 @@ impl Detector {
             if let Some(limit) = limit {
                 minutes.judge(limit, stored_at_ms, changes);
             }
+            minutes.bound(minutes_max, stored_at_ms, changes);
         };
         count(&Slice::Total, minutes, self.settings.limit_per_minute, &mut changes.platform);
         for (slice, &limit) in &self.settings.limits {
@@ -165,9 +167,7 @@ impl Detector {
         }
         if self.settings.false_alerts_per_week > 0.0 {
             open.add(&sums, &frame.delta, stored_at_ms);
-            while self.state.open.is_full() {
-                self.judge_next(i64::MAX, stored_at_ms, changes);
-            }
+            while self.state.open.is_full() && self.judge_next(i64::MAX, stored_at_ms, changes) {}
         }
         Ok(())
     }
@@ -186,8 +186,8 @@ impl Detector {
         let all_drained = partitions.0.values().all(|partition| partition.drained);
         // Lines that are read as they come leave every partition drained at every tick.
         let at_rest_since_ms = rests.values().map(|(_, since_ms)| *since_ms).max();
-        let silent_since_ms =
-            at_rest_since_ms.filter(|since_ms| all_drained && tick.wall_ms - since_ms >= CLOSE_AFTER_MS);
+        let is_long = |since_ms: i64| tick.wall_ms.saturating_sub(since_ms) >= CLOSE_AFTER_MS;
+        let silent_since_ms = at_rest_since_ms.filter(|since_ms| all_drained && is_long(*since_ms));
         let all = silent_since_ms.is_some() || tick.end_of_input;
         let mut closed = minutes.close(watermark_ms, all, tick.wall_ms, &mut changes.platform);
         for (slice, minutes) in slices {
@@ -195,7 +195,7 @@ impl Detector {
             closed |= minutes.close(watermark_ms, all, tick.wall_ms, changes);
         }
         closed |= self.judge_learned(tick, silent_since_ms, changes);
-        let waited_ms = tick.wall_ms - self.state.handed_out_ms;
+        let waited_ms = tick.wall_ms.saturating_sub(self.state.handed_out_ms);
         let hand_out = tick.end_of_input
             || waited_ms >= STATE_EVERY_MS
             || closed && !(0..STATE_EVERY_MS_MIN).contains(&waited_ms);
@@ -212,7 +212,7 @@ impl Detector {
             && since_ms.saturating_sub(event_time_ms) < LIVE_MS
         {
             // In a silence event time goes on with the clock.
-            event_time_ms += tick.wall_ms - since_ms;
+            event_time_ms = event_time_ms.saturating_add(tick.wall_ms.saturating_sub(since_ms));
         }
         let mut end_ms_max = event_time_ms.saturating_sub(self.settings.lateness_ms_allowed);
         if tick.end_of_input {

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use super::platform::Slice;
 use super::users::Users;
-use crate::MINUTE_MS;
 use crate::anomaly::bytes::{Reader, Writer};
 use crate::window::EVENT_TIME_AHEAD_MS_MAX;
 use crate::wire::Delta;
+use crate::{MINUTE_MS, MINUTES_END};
 
 /// Most minutes that are open, a week; where there are more, the oldest is judged before event time has
 /// passed it. A sparse log that is read in has hours in a batch, and partitions that are batches apart.
@@ -58,7 +58,7 @@ impl Counts {
     fn add_heavy(&mut self, name: &str, n: u32) {
         let hash = crate::hash(name.as_bytes());
         if let Some(heavy) = self.heavy.get_mut(&hash) {
-            heavy.most += n;
+            heavy.most = heavy.most.saturating_add(n);
             return;
         }
         let mut error = 0;
@@ -71,7 +71,7 @@ impl Counts {
             }
         }
         self.heavy_bytes += name.len();
-        self.heavy.insert(hash, Heavy { most: error + n, error, name: name.to_owned() });
+        self.heavy.insert(hash, Heavy { most: error.saturating_add(n), error, name: name.to_owned() });
     }
 
     /// Bytes in a checkpoint, about.
@@ -87,6 +87,19 @@ impl Counts {
     /// All accesses.
     pub fn accesses(&self) -> u64 {
         self.slices.get(&Slice::Total).copied().unwrap_or(0)
+    }
+
+    fn decode(bytes: &mut Reader) -> Option<Self> {
+        let count = bytes.u32()?.into();
+        let slices = bytes.map(count, |bytes| Some((Slice::decode(bytes)?, bytes.u64()?)))?;
+        let count = bytes.u32()?.into();
+        let heavy = bytes.map(count, |bytes| {
+            let (hash, most, error) = (bytes.u64()?, bytes.u32()?, bytes.u32()?);
+            Some((hash, Heavy { most, error: error.min(most), name: bytes.text()?.to_owned() }))
+        })?;
+        let heavy_bytes = heavy.values().map(|heavy| heavy.name.len()).sum();
+        let counts = Self { slices, heavy, heavy_bytes, users: Users::decode(bytes)? };
+        (counts.heavy.len() <= HEAVY_USERS_MAX).then_some(counts)
     }
 }
 
@@ -113,7 +126,7 @@ impl Open {
             self.change(minute, last, |counts| {
                 for (slice, n) in slices {
                     match counts.slices.get_mut(slice) {
-                        Some(sum) => *sum += n,
+                        Some(sum) => *sum = sum.saturating_add(*n),
                         None => drop(counts.slices.insert(slice.clone(), *n)),
                     }
                 }
@@ -144,15 +157,18 @@ impl Open {
         self.by_minute.len() > OPEN_MINUTES_MAX || self.bytes > OPEN_BYTES_MAX
     }
 
-    /// The next minute, if it ends at or before `end_ms_max`; one without accesses is empty.
+    /// The next minute, if it ends at or before `end_ms_max`; one without accesses is empty. Of a log that is
+    /// off there is none until lines come again, however far a clock jumps.
     pub fn take(&mut self, end_ms_max: i64) -> Option<(u32, Counts)> {
+        let end = end_ms_max.div_euclid(MINUTE_MS).clamp(0, MINUTES_END.into()) as u32;
         let first = self.by_minute.first_key_value().map(|(&minute, _)| minute);
         let next = match (self.next, first) {
             (None, _) => self.begin()?,
             (Some(next), Some(first)) if first - next > GAP_MINUTES_MAX => first,
+            (Some(next), None) if end.saturating_sub(next) > GAP_MINUTES_MAX => return None,
             (Some(next), _) => next,
         };
-        if (i64::from(next) + 1) * MINUTE_MS > end_ms_max {
+        if next >= end {
             return None;
         }
         self.next = Some(next + 1);
@@ -200,24 +216,13 @@ impl Open {
 
     pub fn decode(bytes: &mut Reader) -> Option<Self> {
         let is_known = bytes.u8()? != 0;
-        let mut open = Self { next: Some(bytes.u32()?).filter(|_| is_known), ..Self::default() };
-        for _ in 0..bytes.u32()? {
-            let (minute, mut counts) = (bytes.u32()?, Counts::default());
-            for _ in 0..bytes.u32()? {
-                let slice = Slice::decode(bytes)?;
-                counts.slices.insert(slice, bytes.u64()?);
-            }
-            for _ in 0..bytes.u32()? {
-                let (hash, most, error) = (bytes.u64()?, bytes.u32()?, bytes.u32()?);
-                let heavy = Heavy { most, error: error.min(most), name: bytes.text()?.to_owned() };
-                counts.heavy_bytes += heavy.name.len();
-                counts.heavy.insert(hash, heavy);
-            }
-            counts.users = Users::decode(bytes)?;
-            open.bytes += counts.bytes();
-            open.by_minute.insert(minute, counts);
-        }
-        Some(open)
+        let next = Some(bytes.u32()?).filter(|_| is_known);
+        let count = bytes.u32()?.into();
+        let by_minute = bytes.map(count, |bytes| Some((bytes.u32()?, Counts::decode(bytes)?)))?;
+        let is_open = |minute: u32| minute < MINUTES_END && next.is_none_or(|next| minute >= next);
+        let are_open = by_minute.keys().all(|minute| is_open(*minute));
+        let bytes = by_minute.values().map(Counts::bytes).sum();
+        (are_open && next.is_none_or(|next| next <= MINUTES_END)).then_some(Self { by_minute, bytes, next })
     }
 }
 

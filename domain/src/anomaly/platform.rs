@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::incident::{Change, Incident};
 use super::watch::{Watch, evidence_min};
 use crate::anomaly::bytes::{Reader, Writer};
+use crate::vocabulary::is_name;
 
 /// Most slices that are watched; what is beyond is in the total alone.
 /// The countries there are and two vocabularies make far fewer; so many have a state below the 16 MB of one
@@ -186,16 +187,16 @@ impl Platform {
 
     /// Reads the bytes that [`Platform::encode`] wrote; `None` when they are cut.
     pub(super) fn decode(bytes: &mut Reader) -> Option<Self> {
-        let mut watches = BTreeMap::new();
-        for _ in 0..bytes.u32()? {
+        let count = bytes.u32()?.into();
+        let watches = bytes.map(count, |bytes| {
             let slice = Slice::decode(bytes)?;
             let explained_by = match bytes.u8()? {
                 0 => None,
                 _ => Some(Slice::decode(bytes)?),
             };
-            watches.insert(slice, Watched { watch: Watch::decode(bytes)?, explained_by });
-        }
-        Some(Self { watches })
+            Some((slice, Watched { watch: Watch::decode(bytes)?, explained_by }))
+        })?;
+        (watches.len() <= SLICES_MAX).then_some(Self { watches })
     }
 }
 
@@ -235,8 +236,8 @@ impl Slice {
                 let is_code = code.bytes().all(|byte| byte.is_ascii_uppercase());
                 Some(Self::Country(code.as_bytes().try_into().ok().filter(|_| is_code)?))
             }
-            Some(("device", name)) if !name.is_empty() => Some(Self::Device(name.to_owned())),
-            Some(("content_type", name)) if !name.is_empty() => Some(Self::ContentType(name.to_owned())),
+            Some(("device", name)) if is_name(name) => Some(Self::Device(name.to_owned())),
+            Some(("content_type", name)) if is_name(name) => Some(Self::ContentType(name.to_owned())),
             Some(_) => None,
         }
     }
@@ -266,10 +267,10 @@ impl Slice {
     pub(super) fn decode(bytes: &mut Reader) -> Option<Self> {
         let (tag, length) = (bytes.u8()?, bytes.u16()?);
         let name = bytes.take(length.into())?;
-        let text = || String::from_utf8(name.to_vec()).ok();
+        let text = || Some(std::str::from_utf8(name).ok().filter(|name| is_name(name))?.to_owned());
         match tag {
-            0 => Some(Self::Total),
-            1 => Some(Self::Country(name.try_into().ok()?)),
+            0 if name.is_empty() => Some(Self::Total),
+            1 if name.iter().all(u8::is_ascii_uppercase) => Some(Self::Country(name.try_into().ok()?)),
             2 => Some(Self::Device(text()?)),
             3 => Some(Self::ContentType(text()?)),
             _ => None,

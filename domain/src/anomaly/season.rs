@@ -98,7 +98,7 @@ impl Season {
             self.day.add(learn.normal(value));
             self.week.add(learn.normal(value));
         }
-        self.points = (self.points + 1).min(POINTS_MAX);
+        self.points = self.points.saturating_add(1).min(POINTS_MAX);
     }
 
     /// What is expected at `ts_ms` from the profile and the level of the last hours, before that point is

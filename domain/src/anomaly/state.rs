@@ -6,6 +6,7 @@ use super::learned::Learned;
 use super::limit::{Alert, CLOSE_AFTER_MS, Minute, Minutes};
 use super::open::Open;
 use super::platform::Slice;
+use crate::MINUTES_END;
 use crate::anomaly::bytes::{Reader, Writer};
 use crate::event_id::Source;
 use crate::positions::{Position, Positions};
@@ -70,7 +71,8 @@ impl State {
     pub fn settled_ms(&self, wall_ms: i64) -> Option<i64> {
         let is_idle = |source: &Source, partition: &Partition| {
             let rest = self.rests.get(source);
-            partition.drained && rest.is_some_and(|(_, since_ms)| wall_ms - since_ms >= CLOSE_AFTER_MS)
+            let is_long = |since_ms: i64| wall_ms.saturating_sub(since_ms) >= CLOSE_AFTER_MS;
+            partition.drained && rest.is_some_and(|(_, since_ms)| is_long(*since_ms))
         };
         let times = || self.partitions.0.iter();
         let busy = times().filter(|(source, partition)| !is_idle(source, partition));
@@ -140,28 +142,27 @@ impl State {
         }
         let mut state = Self { handed_out_ms: bytes.i64()?, ..Self::default() };
         let watermark_ms = bytes.i64()?;
-        for _ in 0..bytes.u64()? {
+        let count = bytes.u64()?;
+        state.positions.0 = bytes.map(count, |bytes| {
             let source = take_source(bytes)?;
-            let position = Position { next_offset: bytes.u64()?, next_part: small(bytes.u64()?)? };
-            state.positions.0.insert(source, position);
-        }
-        for _ in 0..bytes.u64()? {
+            Some((source, Position { next_offset: bytes.u64()?, next_part: small(bytes.u64()?)? }))
+        })?;
+        let count = bytes.u64()?;
+        state.partitions.0 = bytes.map(count, |bytes| {
             let source = take_source(bytes)?;
-            let partition = Partition { event_time_ms: bytes.option()?, drained: bytes.u64()? != 0 };
-            state.partitions.0.insert(source, partition);
-        }
+            Some((source, Partition { event_time_ms: bytes.option()?, drained: bytes.u64()? != 0 }))
+        })?;
         state.minutes = take_minutes(bytes, watermark_ms)?;
         if version == LIMIT_ONLY {
             return Some(state);
         }
-        for _ in 0..bytes.u32()? {
+        let count = bytes.u32()?.into();
+        state.slices = bytes.map(count, |bytes| {
             let (slice, watermark_ms) = (Slice::decode(bytes)?, bytes.i64()?);
-            state.slices.insert(slice, take_minutes(bytes, watermark_ms)?);
-        }
-        for _ in 0..bytes.u32()? {
-            let source = take_source(bytes)?;
-            state.rests.insert(source, (bytes.u64()?, bytes.i64()?));
-        }
+            Some((slice, take_minutes(bytes, watermark_ms)?))
+        })?;
+        let count = bytes.u32()?.into();
+        state.rests = bytes.map(count, |bytes| Some((take_source(bytes)?, (bytes.u64()?, bytes.i64()?))))?;
         if version == LEARNED_OTHERWISE {
             bytes.0 = &[];
             return Some(state);
@@ -186,18 +187,18 @@ fn put_minutes(minutes: &Minutes, out: &mut Writer) {
 }
 
 fn take_minutes(bytes: &mut Reader, watermark_ms: i64) -> Option<Minutes> {
-    let mut minutes = Minutes { watermark_ms, by_minute: BTreeMap::new() };
-    for _ in 0..bytes.u64()? {
+    let count = bytes.u64()?;
+    let by_minute = bytes.map(count, |bytes| {
         let (word, n) = (bytes.u64()?, bytes.u64()?);
         let alert = if word & 1 == 0 {
             None
         } else {
-            let (incident, opened_at_ms) = (small(bytes.u64()?)?, bytes.i64()?);
+            let (incident, opened_at_ms) = (minute(bytes.u64()?)?, bytes.i64()?);
             Some(Alert { incident, opened_at_ms, closed_at_ms: bytes.option()? })
         };
-        minutes.by_minute.insert(small(word >> 2)?, Minute { n, closed: word & 2 != 0, alert });
-    }
-    Some(minutes)
+        Some((minute(word >> 2)?, Minute { n, closed: word & 2 != 0, alert }))
+    })?;
+    Some(Minutes { watermark_ms, by_minute })
 }
 
 fn put_source(source: Source, out: &mut Writer) {
@@ -211,6 +212,11 @@ fn take_source(bytes: &mut Reader) -> Option<Source> {
 
 fn small(word: u64) -> Option<u32> {
     u32::try_from(word).ok()
+}
+
+/// A minute in which events can lie.
+fn minute(word: u64) -> Option<u32> {
+    small(word).filter(|minute| *minute < MINUTES_END)
 }
 
 #[cfg(test)]

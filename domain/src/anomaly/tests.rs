@@ -1,5 +1,6 @@
 //! The detector on small logs.
 
+mod hostile;
 mod learned;
 
 use super::*;
@@ -219,7 +220,7 @@ fn minutes_are_bounded() {
     for minute in 0..=MINUTES_MAX as u32 {
         minutes.add(minute, 1, &mut changes);
     }
-    minutes.judge(10, 0, &mut changes);
+    minutes.bound(MINUTES_MAX, 0, &mut changes);
     assert_eq!(minutes.by_minute.len(), MINUTES_MAX);
     assert!(!minutes.by_minute.contains_key(&0));
 }

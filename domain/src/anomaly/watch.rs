@@ -3,7 +3,7 @@
 
 pub(super) mod evidence;
 
-use evidence::{Dispersion, Sum, evidence, variance};
+use evidence::{Dispersion, Sum, evidence, variance, within};
 
 use super::incident::{Change, Incident, Kind, Minute, Tracker};
 use super::season::{Expectation, Learn, Season};
@@ -119,7 +119,7 @@ impl Watch {
         let learn = match known {
             false => Learn::All,
             true if season.days == 0 => Learn::Nothing(self.level),
-            true => Learn::Profile(count.clamp(season.value / NORMAL_FACTOR, season.value * NORMAL_FACTOR)),
+            true => Learn::Profile(within(count, season.value / NORMAL_FACTOR, season.value * NORMAL_FACTOR)),
         };
         let phases = self.usual.enter(ts_ms, count, learn);
         self.usual.leave(phases, count, learn);
@@ -127,7 +127,7 @@ impl Watch {
             let step = 0.5 * self.level + 3.0 * (self.level + 1.0).sqrt();
             let span = if is_unsettled { UNSETTLED_LEVEL_SPAN } else { LEVEL_SPAN };
             let weight = (1.0 / span).max(1.0 / (f64::from(minutes) + 1.0));
-            self.level += weight * (count - self.level).clamp(-step, step);
+            self.level += weight * within(count - self.level, -step, step);
         }
         if sudden == Some(Change::Adopted) || season_change == Some(Change::Adopted) {
             self.usual.adopt_level(ts_ms);

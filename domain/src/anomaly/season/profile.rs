@@ -62,7 +62,7 @@ impl<const BINS: usize> Profile<BINS> {
     /// Adds a point to the bin that time is in.
     pub fn add(&mut self, value: f64) {
         self.sum += value;
-        self.points += 1;
+        self.points = self.points.saturating_add(1);
     }
 
     pub fn mean(&self, bin: usize) -> f64 {

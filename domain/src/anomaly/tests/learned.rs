@@ -19,25 +19,25 @@ const SETTINGS: AnomalySettings = AnomalySettings {
 
 /// A log of one partition that lies a minute behind the clock, and its detector.
 #[derive(Clone)]
-struct Log {
+pub(super) struct Log {
     settings: AnomalySettings,
     /// Every stored batch.
-    batches: Vec<Vec<Vec<u8>>>,
+    pub(super) batches: Vec<Vec<Vec<u8>>>,
     lines: u64,
     /// The next minute.
-    minute: u32,
+    pub(super) minute: u32,
 }
 
 /// What a minute holds.
 #[derive(Clone, Default)]
-struct Traffic {
+pub(super) struct Traffic {
     /// Accesses by country.
-    countries: Vec<([u8; 2], u32)>,
-    users: u32,
-    heavy: Vec<(&'static str, u32)>,
+    pub(super) countries: Vec<([u8; 2], u32)>,
+    pub(super) users: u32,
+    pub(super) heavy: Vec<(&'static str, u32)>,
 }
 
-fn quiet(minute: u32) -> Traffic {
+pub(super) fn quiet(minute: u32) -> Traffic {
     let more = minute * 7 % 11;
     Traffic { countries: vec![(*b"BR", 100 + more), (*b"PT", 50 + more)], users: 80, heavy: Vec::new() }
 }
@@ -48,7 +48,7 @@ impl Log {
     }
 
     /// The next minute and the tick that ends it, as a stored batch.
-    fn push(&mut self, traffic: &Traffic) {
+    pub(super) fn push(&mut self, traffic: &Traffic) {
         let n: u32 = traffic.countries.iter().map(|(_, n)| n).sum();
         let cell = |&(country, n): &([u8; 2], u32)| {
             let counts = vec![(0, 0, n / 2), (1, 0, n - n / 2)];
@@ -102,7 +102,7 @@ impl Log {
     }
 
     /// Runs the batches from one on; gives every output.
-    fn run(&self, detector: &mut Detector, first: usize) -> Vec<Vec<u8>> {
+    pub(super) fn run(&self, detector: &mut Detector, first: usize) -> Vec<Vec<u8>> {
         let mut offset: u64 = self.batches[..first].iter().map(|batch| batch.len() as u64).sum();
         let run = |batch: &Vec<Vec<u8>>| {
             let output = detector.run(offset, batch.iter().map(Vec::as_slice)).to_vec();
@@ -113,7 +113,7 @@ impl Log {
         self.batches[first..].iter().map(run).collect()
     }
 
-    fn detector(&self) -> Detector {
+    pub(super) fn detector(&self) -> Detector {
         Detector::new(self.settings.clone(), &[]).expect("fresh")
     }
 
@@ -139,13 +139,13 @@ fn text(document: &[u8], key: &str) -> String {
         .expect("a text")
 }
 
-fn quiet_days() -> Log {
+pub(super) fn quiet_days() -> Log {
     let mut log = Log::new(SETTINGS);
     (0..QUIET_MINUTES).for_each(|minute| log.push(&quiet(minute)));
     log
 }
 
-fn times(factor: u32, traffic: Traffic) -> Traffic {
+pub(super) fn times(factor: u32, traffic: Traffic) -> Traffic {
     let countries = traffic.countries.into_iter().map(|(country, n)| (country, n * factor)).collect();
     Traffic { countries, users: traffic.users * factor, ..traffic }
 }

@@ -19,6 +19,17 @@ pub(super) fn evidence(count: f64, expected: f64, factor: f64) -> f64 {
     count * libm::log(factor) - (count + shape) * rates
 }
 
+/// A number, or the bound that it passes; never a panic, whatever the bounds are that a state brought about.
+pub(super) fn within(number: f64, low: f64, high: f64) -> f64 {
+    if number < low {
+        low
+    } else if number > high {
+        high
+    } else {
+        number
+    }
+}
+
 /// Evidence summed up, in nats; never below 0.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub(super) struct Sum(pub f64);
