@@ -57,8 +57,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Writes them into a document. Names are made harmless: `$` and `.` become their full-width forms (as
-    /// MongoDB's manual advises), NUL the replacement character, and names that became equal get `_` appended
-    /// until they differ.
+    /// MongoDB's manual advises), NUL the replacement character, and of names that became equal the second gets
+    /// `_` appended, the third `_3`, and so on.
     pub fn write(&self, document: &mut Writer) {
         let mut write = |name: &str, value: &Extra| match value {
             Extra::Json(json) => document.json(name, *json),
@@ -68,13 +68,19 @@ impl<'a> Fields<'a> {
             self.0.iter().for_each(|(name, value)| write(name, value));
             return;
         }
-        let mut harmless = BTreeMap::new();
+        let (mut harmless, mut equal) = (BTreeMap::new(), BTreeMap::<String, usize>::new());
         for (name, value) in &self.0 {
-            let mut name = harmless_name(name);
-            while harmless.contains_key(&name) {
-                name.push('_');
+            let mut free = harmless_name(name);
+            if harmless.contains_key(&free) {
+                // Where the last one was put is remembered: a line can hold thousands of names that become equal.
+                let name = free.clone();
+                let count = equal.entry(free.clone()).or_insert(1);
+                while harmless.contains_key(&free) {
+                    *count += 1;
+                    free = if *count == 2 { format!("{name}_") } else { format!("{name}_{count}") };
+                }
             }
-            harmless.insert(name, value);
+            harmless.insert(free, value);
         }
         harmless.iter().for_each(|(name, value)| write(name, value));
     }
@@ -129,6 +135,23 @@ mod tests {
     fn names_are_sorted_and_those_that_collide_stay_apart() {
         assert_eq!(names(r#"{"b": 1, "a": 2, "b": 3}"#), ["a", "b"]);
         assert_eq!(names(r#"{"a.b": 1, "a．b": 2}"#), ["a．b", "a．b_"]);
+        assert_eq!(
+            names(r#"{"..": 1, ".．": 2, "．.": 3, "．．_": 4}"#),
+            ["．．", "．．_", "．．_3", "．．__"]
+        );
+    }
+
+    #[test]
+    fn names_that_become_equal_grow_no_longer_than_their_number() {
+        // Each bit of a number as one dot or the other.
+        let dots =
+            |n: usize| -> String { (0..11).map(|bit| if n >> bit & 1 == 0 { '.' } else { '．' }).collect() };
+        let fields: Vec<String> = (0..1 << 11).map(|n| format!(r#""{}":0"#, dots(n))).collect();
+        let line = format!("{{{}}}", fields.join(","));
+        assert!(line.len() < crate::LINE_BYTES_MAX);
+        let names = names(&line);
+        assert_eq!(names.len(), fields.len());
+        assert!(names.iter().all(|name| name.len() <= dots(0).len() * 3 + "_2048".len()));
     }
 
     #[test]
