@@ -1,6 +1,6 @@
 //! What the jobs have done so far, for those who watch: counters that only grow, and positions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -10,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How many minutes are kept for the live view.
 const MINUTES_KEPT_MAX: usize = 5;
+/// How many alerts are known by their ids. One that was forgotten, so many alerts later, counts as new should it
+/// change once more, and as closed until then.
+const ALERTS_KNOWN_MAX: usize = 100_000;
 
 /// Counters and positions, shared by the jobs of one process.
 #[derive(Debug, Default)]
@@ -43,7 +46,38 @@ pub struct Progress {
     /// MongoDB did not answer the last time.
     pub mongodb_away: AtomicBool,
     minutes: Mutex<BTreeMap<u32, u64>>,
-    alerts: Mutex<BTreeMap<String, bool>>,
+    alerts: Mutex<Alerts>,
+}
+
+/// The alerts that this process has written.
+#[derive(Debug, Default)]
+struct Alerts {
+    written: usize,
+    /// Those that are known, by the hash of their id, and whether they are open.
+    known: HashMap<u64, bool>,
+    /// The same in the order in which they came.
+    order: VecDeque<u64>,
+    open: usize,
+}
+
+impl Alerts {
+    /// Says whether the alert is new.
+    fn count(&mut self, id: &str, open: bool) -> bool {
+        let hash = domain::hash(id.as_bytes());
+        let before = self.known.insert(hash, open);
+        self.open = self.open + usize::from(open) - usize::from(before == Some(true));
+        if before.is_some() {
+            return false;
+        }
+        self.written += 1;
+        self.order.push_back(hash);
+        if self.order.len() > ALERTS_KNOWN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.open -= usize::from(self.known.remove(&oldest) == Some(true));
+        }
+        true
+    }
 }
 
 impl Progress {
@@ -81,18 +115,17 @@ impl Progress {
     /// How many alerts this process has written, and how many of them are open.
     pub fn alerts(&self) -> (usize, usize) {
         let alerts = self.alerts.lock().expect("no holder of this lock panics");
-        (alerts.len(), alerts.values().filter(|open| **open).count())
+        (alerts.written, alerts.open)
     }
 
     /// Says whether the alert is new.
     pub(crate) fn count_alert(&self, id: &str, open: bool) -> bool {
-        let mut alerts = self.alerts.lock().expect("no holder of this lock panics");
-        alerts.insert(id.to_owned(), open).is_none()
+        self.alerts.lock().expect("no holder of this lock panics").count(id, open)
     }
 
     pub(crate) fn count_lines(&self, accepted: u32, rejected: &RejectCounts) {
-        let rejects: u32 = rejected.iter().sum();
-        self.read.fetch_add(u64::from(accepted) + u64::from(rejects), Ordering::Relaxed);
+        let rejects: u64 = rejected.iter().map(|count| u64::from(*count)).sum();
+        self.read.fetch_add(u64::from(accepted) + rejects, Ordering::Relaxed);
         self.accepted.fetch_add(u64::from(accepted), Ordering::Relaxed);
         for (total, count) in self.rejected.iter().zip(rejected) {
             total.fetch_add(u64::from(*count), Ordering::Relaxed);
@@ -108,5 +141,32 @@ impl Progress {
         while minutes.len() > MINUTES_KEPT_MAX {
             minutes.pop_first();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_are_counted_once_however_often_they_change() {
+        let progress = Progress::new(1);
+        assert!(progress.count_alert("a", true) && !progress.count_alert("a", true));
+        assert!(progress.count_alert("b", false) && progress.count_alert("c", true));
+        assert_eq!(progress.alerts(), (3, 2));
+        assert!(!progress.count_alert("a", false) && !progress.count_alert("b", true));
+        assert_eq!(progress.alerts(), (3, 2));
+    }
+
+    #[test]
+    fn alerts_are_all_counted_and_few_are_known() {
+        let progress = Progress::new(1);
+        (0..ALERTS_KNOWN_MAX).for_each(|n| assert!(progress.count_alert(&n.to_string(), n % 2 == 0)));
+        assert!(!progress.count_alert("0", true), "known at the bound");
+        assert_eq!(progress.alerts(), (ALERTS_KNOWN_MAX, ALERTS_KNOWN_MAX / 2));
+        assert!(progress.count_alert("one more", true));
+        assert_eq!(progress.alerts(), (ALERTS_KNOWN_MAX + 1, ALERTS_KNOWN_MAX / 2), "the oldest made room");
+        let alerts = progress.alerts.lock().expect("not poisoned");
+        assert_eq!((alerts.known.len(), alerts.order.len()), (ALERTS_KNOWN_MAX, ALERTS_KNOWN_MAX));
     }
 }
