@@ -17,36 +17,61 @@ use fluvio_smartmodule::dataplane::smartmodule::SmartModuleInput;
 use producer::pace::Backfill;
 use producer::{Generator, GeneratorConfig, Incident};
 
-const NOW_MS: i64 = 1_790_000_000_000;
+pub(crate) const NOW_MS: i64 = 1_790_000_000_000;
 /// Memory for a chain: more than one batch needs, far less than what flows through.
 const MEMORY_BYTES_MAX: usize = 48 << 20;
 
-fn params(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(crate) fn params(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn chain(modules: &[(&[u8], BTreeMap<String, String>)]) -> anyhow::Result<SmartModuleChainInstance> {
+    chain_from(modules, &[], MEMORY_BYTES_MAX)
+}
+
+/// A chain that goes on from a state.
+pub(crate) fn chain_from(
+    modules: &[(&[u8], BTreeMap<String, String>)],
+    state: &[u8],
+    memory_bytes_max: usize,
+) -> anyhow::Result<SmartModuleChainInstance> {
     let mut builder = SmartModuleChainBuilder::default();
-    builder.set_store_memory_limit(MEMORY_BYTES_MAX);
+    builder.set_store_memory_limit(memory_bytes_max);
     for (wasm, params) in modules {
         let mut config = SmartModuleConfig::builder();
         config.smartmodule_names(["module".to_owned()].as_slice()).params(params.clone().into());
-        config.initial_data(SmartModuleInitialData::with_aggregate(Vec::new()));
+        config.initial_data(SmartModuleInitialData::with_aggregate(state.to_vec()));
         builder.add_smart_module(config.build().expect("a config"), wasm.to_vec());
     }
     builder.initialize(&SmartEngine::new())
 }
 
-fn process(chain: &mut SmartModuleChainInstance, base_offset: i64, values: &[Vec<u8>]) -> Vec<Vec<u8>> {
+pub(crate) fn process(
+    chain: &mut SmartModuleChainInstance,
+    base_offset: i64,
+    values: &[Vec<u8>],
+) -> Vec<Vec<u8>> {
     let mut records: Vec<_> = values.iter().map(|value| Record::new(value.clone())).collect();
     (0..).zip(&mut records).for_each(|(delta, record)| record.preamble.set_offset_delta(delta));
+    process_records(chain, base_offset, NOW_MS, records).expect("no module refuses")
+}
+
+/// Runs records of a batch as whoever produced them made them; the error is a module's.
+pub(crate) fn process_records(
+    chain: &mut SmartModuleChainInstance,
+    base_offset: i64,
+    stored_at_ms: i64,
+    records: Vec<Record>,
+) -> Result<Vec<Vec<u8>>, String> {
     let mut input =
         SmartModuleInput::try_from_records(records, SMARTMODULE_TIMESTAMPS_VERSION).expect("records");
     input.set_base_offset(base_offset);
-    input.set_base_timestamp(NOW_MS);
+    input.set_base_timestamp(stored_at_ms);
     let output = chain.process(input).expect("the chain runs");
-    assert!(output.error.is_none(), "{:?}", output.error);
-    output.successes.into_iter().map(|record| record.into_value().into_vec()).collect()
+    match output.error {
+        None => Ok(output.successes.into_iter().map(|record| record.into_value().into_vec()).collect()),
+        Some(error) => Err(error.hint),
+    }
 }
 
 /// Good, bad and hostile lines.

@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod chaos;
 mod demo;
+mod fuzz;
 mod mongod;
 mod pictures;
 mod pip;
@@ -34,6 +35,8 @@ Commands:
   chaos [--rounds N --seed S]
                              run the pipeline under load while its parts and those of a replica set are
                              killed, stopped, starved and cut off, and count afterwards (10 rounds)
+  fuzz [TARGET] [--seconds N]
+                             list what is fuzzed, or fuzz it for 60 or N seconds
   pictures                   take the README's pictures anew (with a headless Chromium)
   setup                      fetch what is missing: a compiler for wasm32 and a MongoDB server
   help                       show this text
@@ -68,6 +71,7 @@ fn dispatch(words: &[String]) -> Outcome<ExitCode> {
         "test" => suite::run(rest),
         "bench" => bench::run(rest),
         "chaos" => chaos::run(rest),
+        "fuzz" => fuzz::run(rest),
         "build" => {
             expect_no_arguments(command, rest)?;
             build()?;
