@@ -79,7 +79,8 @@ fn frames(minute: i64) -> Vec<Vec<u8>> {
     let (base_offset, end_ms) = (minute.cast_unsigned(), (i64::from(number) + 1) * MINUTE_MS);
     let cells = (0..SERIES - 1).map(|series| {
         let n = 50 + (u32::from(series) * 31 + number * 7_919) % 21;
-        let (country, city) = (series.to_be_bytes(), "city".to_owned());
+        let country = [series / 255, series % 255].map(|part| 1 + part as u8);
+        let city = "city".to_owned();
         Cell { minute: number, zone: 0, country, city, counts: vec![(0, 0, n)] }
     });
     let delta = Delta {

@@ -270,7 +270,7 @@ impl Slice {
         let text = || Some(std::str::from_utf8(name).ok().filter(|name| is_name(name))?.to_owned());
         match tag {
             0 if name.is_empty() => Some(Self::Total),
-            1 if name.iter().all(u8::is_ascii_uppercase) => Some(Self::Country(name.try_into().ok()?)),
+            1 if !name.contains(&0) => Some(Self::Country(name.try_into().ok()?)),
             2 => Some(Self::Device(text()?)),
             3 => Some(Self::ContentType(text()?)),
             _ => None,

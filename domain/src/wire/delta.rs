@@ -4,10 +4,13 @@
 use super::{Decoder, Encoder, Header, Kind, RejectCounts, WireError, check};
 use crate::event_id::ZONES_MAX;
 use crate::normalize::{CITY_BYTES_MAX, EVENT_TIME_MS_END, USER_ID_BYTES_MAX};
-use crate::vocabulary::{NAMES_MAX, is_name};
+use crate::vocabulary::is_name;
 
 /// Most cells in one part.
 pub const CELLS_PER_PART_MAX: usize = 2_000;
+/// Most devices, and content types, that are named: as many as have an index. A replay of what is stored can have
+/// those of several vocabularies.
+const NAMES_LISTED_MAX: usize = 256;
 /// Most users in one part.
 pub const USERS_PER_PART_MAX: usize = 100_000;
 
@@ -147,7 +150,7 @@ impl Delta {
         let mut delta = Self::default();
         for names in [&mut delta.devices, &mut delta.content_types] {
             let count = decoder.count(4)?;
-            check(count <= NAMES_MAX)?;
+            check(count <= NAMES_LISTED_MAX)?;
             for _ in 0..count {
                 let name = decoder.text()?;
                 check(is_name(name))?;
@@ -157,7 +160,7 @@ impl Delta {
         let listed = |names: &[String], index: u8| usize::from(index) < names.len();
         for _ in 0..decoder.count(15)? {
             let (minute, zone, country) = (decoder.minute()?, decoder.u8()?, decoder.array::<2>()?);
-            check(u32::from(zone) < ZONES_MAX && country.iter().all(u8::is_ascii_uppercase))?;
+            check(u32::from(zone) < ZONES_MAX && !country.contains(&0))?;
             let city = decoder.bounded_text(CITY_BYTES_MAX)?.to_owned();
             let count = decoder.count(6)?;
             let mut counts = Vec::with_capacity(count);

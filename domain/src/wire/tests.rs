@@ -126,7 +126,7 @@ fn values_that_no_frame_of_ours_holds_are_refused() {
     refused(Header { last_offset: OFFSETS_MAX, ..header() }, 0, 1);
     refused(Header { source: Source { epoch: 0, partition: u32::MAX }, ..header() }, 0, 1);
     let changes: [&dyn Fn(&mut Delta); 14] = [
-        &|delta| delta.devices = (0..17).map(|n| format!("d{n}")).collect(),
+        &|delta| delta.devices = (0..257).map(|n| format!("d{n}")).collect(),
         &|delta| delta.content_types[0] = "a.b".to_owned(),
         &|delta| delta.cells[0].minute = MINUTES_END,
         &|delta| delta.cells[0].zone = 32,
