@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::incident::{Change, Incident};
 use super::watch::{Watch, evidence_min};
 use crate::anomaly::bytes::{Reader, Writer};
-use crate::vocabulary::is_name;
 
 /// Most slices that are watched; what is beyond is in the total alone.
 /// The countries there are and two vocabularies make far fewer; so many have a state below the 16 MB of one
@@ -236,8 +235,8 @@ impl Slice {
                 let is_code = code.bytes().all(|byte| byte.is_ascii_uppercase());
                 Some(Self::Country(code.as_bytes().try_into().ok().filter(|_| is_code)?))
             }
-            Some(("device", name)) if is_name(name) => Some(Self::Device(name.to_owned())),
-            Some(("content_type", name)) if is_name(name) => Some(Self::ContentType(name.to_owned())),
+            Some(("device", name)) if is_storable(name) => Some(Self::Device(name.to_owned())),
+            Some(("content_type", name)) if is_storable(name) => Some(Self::ContentType(name.to_owned())),
             Some(_) => None,
         }
     }
@@ -267,7 +266,7 @@ impl Slice {
     pub(super) fn decode(bytes: &mut Reader) -> Option<Self> {
         let (tag, length) = (bytes.u8()?, bytes.u16()?);
         let name = bytes.take(length.into())?;
-        let text = || Some(std::str::from_utf8(name).ok().filter(|name| is_name(name))?.to_owned());
+        let text = || Some(std::str::from_utf8(name).ok().filter(|name| is_storable(name))?.to_owned());
         match tag {
             0 if name.is_empty() => Some(Self::Total),
             1 if !name.contains(&0) => Some(Self::Country(name.try_into().ok()?)),
@@ -276,6 +275,11 @@ impl Slice {
             _ => None,
         }
     }
+}
+
+/// Whether a name can be a part of a state, and of a key of a document.
+fn is_storable(name: &str) -> bool {
+    (1..=usize::from(u16::MAX)).contains(&name.len()) && !name.contains('\0')
 }
 
 #[cfg(test)]
