@@ -13,16 +13,19 @@ use std::sync::{Mutex, OnceLock};
 const SCRIPT: &str = r#"
 list=
 while read -r kind what name; do list="$list $kind:$what:$name"; done
-for entry in $list; do
-    kind=${entry%%:*}; rest=${entry#*:}; what=${rest%:*}; name=${rest##*:}
-    [ "$kind" = process ] && [ "$(cat "/proc/$what/comm" 2>/dev/null)" = "$name" ] && kill -9 "$what"
-done
+each() {
+    for entry in $list; do
+        kind=${entry%%:*}; rest=${entry#*:}; what=${rest%:*}; name=${rest##*:}
+        if [ "$kind" = "$1" ]; then "$1" "$what" "$name"; fi
+    done
+}
+process() { if [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ]; then kill -9 "$1"; fi; }
+mount() { umount -l "$1" 2>/dev/null; }
+folder() { rm -rf "$1"; }
+each process
 sleep 0.2
-for entry in $list; do
-    kind=${entry%%:*}; rest=${entry#*:}; what=${rest%:*}
-    [ "$kind" = mount ] && umount -l "$what" 2>/dev/null
-    [ "$kind" = folder ] && rm -rf "$what"
-done
+each mount
+each folder
 "#;
 
 /// A shell that cleans up after this process. It is in a group of its own, since Ctrl-C ends ours.

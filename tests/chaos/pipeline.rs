@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::traffic::LIMIT;
-use crate::processes::{kill, remember_process, signal};
+use crate::processes::{kill, remember_folder, remember_process, signal};
 use crate::support::{learn_nothing, run, streampulse};
 
 /// Where Debian has libfaketime; `cargo xtask chaos` installs it.
@@ -43,6 +43,7 @@ impl Pipeline {
     /// Starts it on an empty log file.
     pub fn start(uri: &str, database: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
+        remember_folder(dir.path());
         learn_nothing(dir.path());
         std::fs::write(dir.path().join("log"), "").expect("a file");
         std::fs::write(dir.path().join("clock"), "+0").expect("a file");

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::proxy::{Mode, Proxy};
-use crate::processes::{free_port, kill, remember_process, signal};
+use crate::processes::{free_port, kill, remember_folder, remember_process, signal};
 
 /// Members.
 pub const NODES: usize = 3;
@@ -98,6 +98,7 @@ fn spawn(dir: &Path, port: u16) -> Child {
 impl ReplicaSet {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
+        remember_folder(dir.path());
         let mut nodes = Vec::new();
         for number in 0..NODES {
             nodes.push(Node::start(dir.path().join(format!("node{number}"))).await);
