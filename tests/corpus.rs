@@ -10,6 +10,9 @@ use domain::params::{AnomalySettings, FilterMapSettings, WindowSettings};
 use domain::window::aggregate;
 use domain::wire::{EventsFrameWriter, append_delta};
 use fluvio_protocol::record::Record;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::smartmodules::{NOW_MS, chain_from, params, process, process_records};
 
@@ -54,6 +57,29 @@ fn no_kept_input_finds_a_fault() {
     let listed =
         std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/src/bin")).expect("a folder");
     assert_eq!(listed.count(), targets.len(), "each target is replayed");
+}
+
+/// What coverage leads to takes long for these, so that at least their kept inputs are tried in many wrong ways.
+#[test]
+fn no_mutated_text_finds_a_fault() {
+    let targets: [(&str, fn(&[u8])); 3] =
+        [("connector", texts::connector), ("pipeline", texts::pipeline), ("flags", texts::flags)];
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    for (target, run) in targets {
+        let inputs = inputs(target);
+        for _ in 0..1_000 {
+            let mut pick = || inputs.choose(&mut rng).expect("some").1.clone();
+            let (mut input, other) = (pick(), pick());
+            for _ in 0..rng.random_range(1..4) {
+                let (at, from) = (rng.random_range(0..=input.len()), rng.random_range(0..=other.len()));
+                let to = other.len().min(from + rng.random_range(0..30));
+                let end = input.len().min(at + rng.random_range(0..6));
+                input.splice(at..end, other[from..to].iter().copied());
+            }
+            let shown = String::from_utf8_lossy(&input);
+            assert!(catch_unwind(|| run(&input)).is_ok(), "{target} finds a fault in {shown:?}");
+        }
+    }
 }
 
 #[test]

@@ -316,6 +316,8 @@ async fn a_hostile_log_through_the_pipeline_adds_up() {
     lines.extend((0..1_500).map(|_| hostile(&mut rng)));
     lines.extend(costly(LINE_BYTES_MAX / 2).into_iter().map(|(_, line)| line));
     lines.extend(floods(150).into_iter().flat_map(|(_, lines)| lines));
+    lines.push(b"[]".to_vec());
+    lines.push(String::from_utf8(plain("")).expect("text").replace("\"BR\"", "\"XX\"").into_bytes());
     lines.push(vec![b'x'; 1 << 20]);
     let (accepted, rejected) = expected(&lines);
     assert!(accepted > 1_000 && rejected.len() == 8, "{accepted} events, {rejected:?}");

@@ -140,7 +140,7 @@ fn hand_out(output: &[u8]) -> Vec<u8> {
 fn sound_documents(bytes: &[u8]) -> u64 {
     let (mut count, mut length) = (0, 0);
     for document in documents(bytes) {
-        let read = bson::RawDocument::from_bytes(document).and_then(|raw| bson::Document::try_from(raw));
+        let read = bson::RawDocument::from_bytes(document).and_then(bson::Document::try_from);
         read.expect("BSON");
         count += 1;
         length += document.len();

@@ -17,8 +17,8 @@ const INPUT_BYTES_MAX: u32 = 16 << 10;
 const INPUT_SECONDS_MAX: u32 = 20;
 const MEMORY_MB_MAX: u32 = 2_048;
 /// Most inputs that are kept of a target, beside those that found a fault, and most bytes of them.
-const KEPT_MAX: usize = 150;
-const KEPT_BYTES_MAX: u64 = 128 << 10;
+const KEPT_MAX: usize = 300;
+const KEPT_BYTES_MAX: u64 = 160 << 10;
 /// How files begin that libFuzzer writes of an input with a fault.
 const FAULTS: [&str; 3] = ["crash-", "oom-", "timeout-"];
 /// Counters of what is reached, as `cargo fuzz` has them; its sanitizers need a nightly compiler.
