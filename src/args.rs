@@ -24,6 +24,15 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How to write the log: text, or json, one document a line
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "STREAMPULSE_LOG_FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: sink::logging::Format,
 }
 
 /// The commands.
@@ -72,6 +81,8 @@ Examples:
 
 /// Where the live page is unless told otherwise.
 const PAGE_ADDRESS: &str = "127.0.0.1:8480";
+/// Where metrics are unless told otherwise.
+const METRICS_ADDRESS: &str = "127.0.0.1:9480";
 const SERVE_HELP: &str = "\
 Prints the address of the page and serves it until Ctrl-C. The page shows what happens now, the last hour with
 the limit, and the answers of `report` for the time before; it keeps itself up to date, and loads nothing from
@@ -246,9 +257,23 @@ pub struct UpArgs {
     /// Serve the live page too
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = PAGE_ADDRESS)]
     pub serve: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub monitor: MonitorArgs,
     /// How to print the summary at the end
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub summary: Format,
+}
+
+/// How a process tells of itself.
+#[derive(Args, Debug)]
+pub struct MonitorArgs {
+    /// Tell of the process over HTTP: /metrics for Prometheus, /healthz and /readyz; the live page's address
+    /// has them too
+    #[arg(
+        long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = METRICS_ADDRESS,
+        env = "STREAMPULSE_METRICS"
+    )]
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 /// `produce`.
@@ -292,6 +317,8 @@ pub struct ConnectorArgs {
     /// Secrets, one KEY=VALUE a line [default: the environment]
     #[arg(long, value_name = "FILE")]
     pub secrets: Option<PathBuf>,
+    #[command(flatten)]
+    pub monitor: MonitorArgs,
 }
 
 /// `report`.

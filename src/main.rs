@@ -9,7 +9,7 @@ use streampulse::commands;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     sink::memory::limit_arenas();
-    sink::logging::start();
+    sink::logging::start(cli.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            sink::logging::fail(&error);
             ExitCode::from(commands::EXIT_ERROR)
         }
     }

@@ -110,6 +110,8 @@ pub struct Up {
     pub labels: Option<PathBuf>,
     /// Where the live page is served, if it is.
     pub serve: Option<SocketAddr>,
+    /// Where it tells of itself, if it does.
+    pub metrics: Option<SocketAddr>,
     /// How to print the summary.
     pub summary: Format,
     /// Who is told of alerts.
@@ -261,6 +263,7 @@ impl Up {
             limit_per_minute: config.anomaly.limit_per_minute,
             store: Store::with(args.store, &config),
             serve: args.serve,
+            metrics: args.monitor.metrics,
             summary: args.summary,
             receivers,
         })

@@ -18,6 +18,7 @@ mod grafana;
 mod hostile;
 mod json;
 mod lease;
+mod metrics;
 mod model;
 mod mongodb;
 mod pipeline;

@@ -8,6 +8,7 @@
 //! told.
 
 mod changes;
+mod counts;
 mod due;
 mod formats;
 mod incident;
@@ -25,11 +26,13 @@ use std::time::Duration;
 use anyhow::Result;
 use futures_util::future::try_join_all;
 use mongodb::Database;
+use prometheus::Registry;
 use reqwest::Client;
 use runtime::lease::Holder;
 use tokio::sync::watch;
 
 use changes::Inbox;
+use counts::Counts;
 use settings::Receiver;
 use store::Store;
 use worker::{Drain, Worker};
@@ -47,19 +50,21 @@ pub struct Delivery {
     receivers: Vec<Receiver>,
     client: Client,
     drain: Drain,
+    counts: Counts,
     /// Whether this is the process that delivers.
     running: watch::Sender<bool>,
 }
 
 impl Delivery {
-    /// To these receivers.
+    /// To these receivers; what becomes of it is counted in `registry`.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(database: Database, receivers: Vec<Receiver>) -> Result<Self> {
+    pub fn new(database: Database, receivers: Vec<Receiver>, registry: &Registry) -> Result<Self> {
         let drain = Drain { asked: watch::Sender::new(false), settled: watch::Sender::new(0) };
         let (store, client) = (Store { database }, send::client()?);
-        Ok(Self { store, receivers, client, drain, running: watch::Sender::new(false) })
+        let counts = Counts::new(&receivers, registry)?;
+        Ok(Self { store, receivers, client, drain, counts, running: watch::Sender::new(false) })
     }
 
     /// Runs for ever; where several processes could, one does.
@@ -80,7 +85,7 @@ impl Delivery {
         let inboxes: Vec<Arc<Inbox>> = self.receivers.iter().map(|_| Arc::default()).collect();
         let work = |receiver: Receiver, inbox: Arc<Inbox>| async {
             let (store, client) = (self.store.clone(), self.client.clone());
-            Worker::new(receiver, store, client, inbox).await?.run(&self.drain).await
+            Worker::new(receiver, store, client, inbox, self.counts.clone()).await?.run(&self.drain).await
         };
         let workers = self.receivers.iter().zip(&inboxes);
         let workers = workers.map(|(receiver, inbox)| work(receiver.clone(), inbox.clone()));

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use reqwest::Client;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::changes::Inbox;
+use crate::counts::Counts;
 use crate::due::{Asker, Due, Event, due};
 use crate::formats::{Notification, REFRESH_EVERY_MS, key, payload, refresh};
 use crate::incident::{Incident, Severity, Status};
@@ -47,6 +49,7 @@ pub struct Worker {
     store: Store,
     client: Client,
     inbox: Arc<Inbox>,
+    counts: Counts,
     asker: Asker,
     pace: Pace,
     /// Incidents that something can become due for without a change.
@@ -67,7 +70,13 @@ impl Worker {
     ///
     /// # Errors
     /// When MongoDB refuses.
-    pub async fn new(receiver: Receiver, store: Store, client: Client, inbox: Arc<Inbox>) -> Result<Self> {
+    pub async fn new(
+        receiver: Receiver,
+        store: Store,
+        client: Client,
+        inbox: Arc<Inbox>,
+        counts: Counts,
+    ) -> Result<Self> {
         let since_ms = store.since_ms(&receiver.name, now_ms()).await?;
         let wants_updates = receiver.format != Format::Alertmanager;
         let asker = Asker { since_ms, severity_min: receiver.severity_min, wants_updates };
@@ -78,6 +87,7 @@ impl Worker {
             store,
             client,
             inbox,
+            counts,
             asker,
             pace,
             live,
@@ -248,7 +258,7 @@ impl Worker {
             Notification { key: &key, event, incident: &incident, severity_before, now_ms: now_ms() };
         let body = payload(self.receiver.format, &notification);
         self.pace.tried(now_ms());
-        match send(&self.client, &self.receiver, Some(&key), &body).await {
+        match self.send(Some(&key), &body).await {
             Outcome::Taken => {
                 self.answered();
                 record.delivered(&incident, now_ms());
@@ -271,6 +281,12 @@ impl Worker {
         self.store.put(&record, now_ms()).await?;
         self.keep(Live { incident, record: Some(record) });
         Ok(())
+    }
+
+    async fn send(&self, key: Option<&str>, body: &Value) -> Outcome {
+        let outcome = send(&self.client, &self.receiver, key, body).await;
+        self.counts.tried(&self.receiver.name, &outcome);
+        outcome
     }
 
     fn answered(&mut self) {
@@ -300,6 +316,7 @@ impl Worker {
 
     fn give_up(&self, record: &mut Record) {
         record.stage = Stage::Dead;
+        self.counts.given_up(&self.receiver.name);
         tracing::error!(
             receiver = self.receiver.name,
             incident = record.incident,
@@ -341,7 +358,7 @@ impl Worker {
             open.chunks(REFRESHED_MAX).map(|some| refresh(some.iter().copied(), now_ms())).collect();
         for body in bodies {
             self.pace.tried(now_ms());
-            match send(&self.client, &self.receiver, None, &body).await {
+            match self.send(None, &body).await {
                 Outcome::Taken => self.answered(),
                 Outcome::Refused(reason) => {
                     self.answered();

@@ -15,6 +15,7 @@ pub mod retry;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -247,11 +248,19 @@ pub struct BatchStream {
     outputs: mpsc::Receiver<Result<Vec<Output>>>,
     /// What has come with the one before.
     ready: VecDeque<Output>,
+    /// Nanoseconds in the chain, where this process runs it.
+    chain_nanos: Option<Arc<AtomicU64>>,
 }
 
 impl BatchStream {
     fn new(outputs: mpsc::Receiver<Result<Vec<Output>>>) -> Self {
-        Self { outputs, ready: VecDeque::new() }
+        Self { outputs, ready: VecDeque::new(), chain_nanos: None }
+    }
+
+    /// The nanoseconds that batches have been in the chain, as they grow; `None` where another process runs
+    /// it, or there is none.
+    pub fn chain_nanos(&self) -> Option<Arc<AtomicU64>> {
+        self.chain_nanos.clone()
     }
 
     /// The next output; waits for it.

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::CODE_HASH;
@@ -54,11 +55,14 @@ async fn run_stream(sink: &Sink) -> Result<()> {
     let detector_state = document.get_binary_generic("state").cloned().unwrap_or_default();
     sink.progress.alerts_next.store(next, Ordering::Release);
     sink.progress.alerts_checkpoint.store(next, Ordering::Release);
+    sink.progress.cover(JOB, 0);
     let mut anomaly = module("access-anomaly", &sink.modules.anomaly, sink.params.anomaly.clone());
     anomaly.accumulator = Some(detector_state);
     let mut stream = sink.rollups.open(0, next, vec![anomaly]).await?;
+    sink.progress.count_chain(JOB, 0, stream.chain_nanos());
     sink.progress.begin(JOB, 0);
-    let mut job = Alerts { sink, checkpoint, next, saved: next, changed: HashMap::new() };
+    let mut job =
+        Alerts { sink, checkpoint, next, written: next, saved: next, changed: HashMap::new() };
     loop {
         let mut state = job.take(&stream.next().await?)?;
         while state.is_none() && job.changed.len() < GATHERED_MAX {
@@ -75,6 +79,8 @@ struct Alerts<'a> {
     checkpoint: Checkpoint,
     /// First offset that is not worked off.
     next: u64,
+    /// First offset whose alerts are not written.
+    written: u64,
     /// First offset that is not covered by the checkpoint.
     saved: u64,
     /// Alerts that are not written yet, as they are now, by id.
@@ -126,12 +132,17 @@ impl Alerts<'_> {
         let to = if state.is_some() { self.next } else { self.saved };
         fields.extend(state.map(|state| ("state".to_owned(), state.into())));
         let writes = [Write::Update(ALERTS, alerts)];
-        self.checkpoint.commit(&self.sink.progress, (self.saved, to), fields, &writes).await?;
+        let progress = &self.sink.progress;
+        let began = Instant::now();
+        self.checkpoint.commit(progress, (self.saved, to), fields, &writes).await?;
+        progress.writes.observe(JOB, self.next - self.written, began.elapsed());
+        self.written = self.next;
         if to == self.saved {
             return Ok(());
         }
         self.saved = to;
-        self.sink.progress.alerts_checkpoint.store(self.saved, Ordering::Release);
+        progress.alerts_checkpoint.store(self.saved, Ordering::Release);
+        progress.cover(JOB, 0);
         rollups::trim(self.sink).await
     }
 }

@@ -4,6 +4,7 @@
 pub mod config;
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,17 +17,25 @@ use runtime::{Topic, Writers};
 
 use crate::heartbeat::{self, Heart};
 use crate::jobs::{Jobs, Work};
+use crate::monitor::Monitor;
 use crate::reach::{Reads, reach};
 use crate::{Logs, Modules, Progress, Sink, checkpoint, schema};
 use config::{ConnectorConfig, Job};
 
-/// Runs the connector that `config` and `secrets` describe until `stop` ends.
+/// Runs the connector that `config` and `secrets` describe until `stop` ends, and tells of it at `metrics`.
 ///
 /// # Errors
 /// When the configuration is not valid, the cluster or MongoDB do not answer at the start, the cluster's
 /// SmartModules are of another version, or a job fails for good.
-pub async fn run(config: &Path, secrets: Option<&Path>, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(
+    config: &Path,
+    secrets: Option<&Path>,
+    metrics: Option<SocketAddr>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     let config = ConnectorConfig::load(config, secrets)?;
+    let monitor = Arc::new(Monitor::default());
+    let _serving = monitor.serve(metrics).await?;
     let wait = Duration::from_millis(config.mongodb.wait_ms_max);
     let reached = reach(config.mongodb.uri.reveal(), &config.mongodb.database, wait, Reads::Primary).await?;
     let database = reached.database;
@@ -68,13 +77,16 @@ pub async fn run(config: &Path, secrets: Option<&Path>, stop: impl Future<Output
         mongodb = reached.description,
         "the connector runs; SIGTERM ends it"
     );
-    let mut jobs = Jobs::start(&sink, &[work], Some(&holder)).await?;
+    let work = [work];
+    monitor.watch(&sink, &work);
+    let mut jobs = Jobs::start(&sink, &work, Some(&holder)).await?;
     let heart = Heart { name: format!("connector|{}", config.name), runtime: "cluster".to_owned() };
     jobs.also("heartbeat", beat(heart.clone(), sink.clone(), logs.clone()));
     let ended = tokio::select! {
         failed = jobs.first_failure() => failed,
         () = stop => Ok(()),
     };
+    monitor.ended(&ended);
     let beaten = heart.beat(&sink, logs.as_deref(), true);
     if tokio::time::timeout(heartbeat::EVERY, beaten).await.is_err() {
         tracing::debug!("no last heartbeat: the cluster is away");

@@ -243,7 +243,9 @@ impl<'a> Partition<'a> {
             module("access-filter-map", &modules.filter_map, filter_map),
             module("access-window-aggregate", &modules.window_aggregate, params.window_aggregate.clone()),
         ];
-        self.logs.topic.open(self.source.partition, self.next, chain).await
+        let stream = self.logs.topic.open(self.source.partition, self.next, chain).await?;
+        self.sink.progress.count_chain(JOB, self.source.partition, stream.chain_nanos());
+        Ok(stream)
     }
 
     /// What is there to write; empty when the checkpoint is behind and nothing came for a while, or when
@@ -283,7 +285,10 @@ impl<'a> Partition<'a> {
             self.check(&frame, expected, expected_settings)?;
             frames.push(frame);
         }
+        let began = Instant::now();
         self.insert(&frames).await?;
+        let lines = frames.last().map_or(0, |last| last.header.last_offset + 1 - self.next);
+        self.sink.progress.writes.observe(JOB, lines, began.elapsed());
         let mut parts = Vec::new();
         for frame in &frames {
             self.sink.progress.count_lines(frame.accepted, &frame.rejected);
@@ -374,6 +379,7 @@ impl<'a> Partition<'a> {
         self.saved_at = Instant::now();
         let partition = self.source.partition;
         self.sink.progress.events_checkpoint[partition as usize].store(self.saved, Ordering::Release);
+        self.sink.progress.cover(JOB, partition);
         if trim {
             self.logs.topic.trim(partition, self.saved).await?;
         }

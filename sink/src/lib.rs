@@ -20,6 +20,7 @@ pub mod heartbeat;
 pub mod jobs;
 pub mod logging;
 pub mod memory;
+pub mod monitor;
 pub mod progress;
 pub mod reach;
 pub mod rollups;

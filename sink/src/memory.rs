@@ -16,3 +16,10 @@ pub fn limit_arenas() {
         unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
     }
 }
+
+/// Memory of this process that is not swapped out, in bytes; `None` where the system does not say so.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}

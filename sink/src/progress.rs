@@ -1,12 +1,16 @@
 //! What the jobs have done so far, for those who watch: counters that only grow, and positions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use domain::RejectReason;
 use domain::wire::{Delta, RejectCounts};
 use tokio_util::sync::CancellationToken;
+
+use crate::monitor::Writes;
+use crate::{events, rollups};
 
 /// How many minutes are kept for the live view.
 const MINUTES_KEPT_MAX: usize = 5;
@@ -45,6 +49,14 @@ pub struct Progress {
     pub input_ended: CancellationToken,
     /// MongoDB did not answer the last time.
     pub mongodb_away: AtomicBool,
+    /// Tries of commands to MongoDB that failed and were repeated.
+    pub mongodb_retries: AtomicU64,
+    /// How large writes are, and how long they take.
+    pub(crate) writes: Writes,
+    /// Jobs by name and partition, and when their checkpoint last moved or was known to cover everything.
+    covered: Mutex<BTreeMap<(&'static str, u32), Instant>>,
+    /// Nanoseconds in the SmartModules that this process runs itself, by job and partition.
+    chains: Mutex<BTreeMap<(&'static str, u32), Arc<AtomicU64>>>,
     minutes: Mutex<BTreeMap<u32, u64>>,
     alerts: Mutex<Alerts>,
 }
@@ -98,6 +110,48 @@ impl Progress {
 
     pub(crate) fn end(&self, job: &'static str, partition: u32) {
         self.running.lock().expect("no holder of this lock panics").remove(&(job, partition));
+    }
+
+    /// The first offset that a job has not worked off, and the first that no checkpoint covers.
+    pub(crate) fn positions(&self, (job, partition): (&str, u32)) -> (u64, u64) {
+        let (next, checkpoint) = match job {
+            events::JOB => {
+                let of = partition as usize;
+                (&self.events_next[of], &self.events_checkpoint[of])
+            }
+            rollups::JOB => (&self.rollups_next, &self.rollups_checkpoint),
+            _ => (&self.alerts_next, &self.alerts_checkpoint),
+        };
+        (next.load(Ordering::Acquire), checkpoint.load(Ordering::Acquire))
+    }
+
+    /// The checkpoint of a job has moved, or covers all that there is.
+    pub(crate) fn cover(&self, job: &'static str, partition: u32) {
+        self.covered.lock().expect("no holder of this lock panics").insert((job, partition), Instant::now());
+    }
+
+    /// How long a job's checkpoint has not moved; nothing while it covers the log up to `end`.
+    pub(crate) fn checkpoint_age(&self, key: (&'static str, u32), end: u64) -> Option<Duration> {
+        if self.positions(key).1 >= end {
+            self.cover(key.0, key.1);
+        }
+        self.covered.lock().expect("no holder of this lock panics").get(&key).map(Instant::elapsed)
+    }
+
+    /// A stream was opened whose SmartModules run in this process and add their nanoseconds to `nanos`.
+    pub(crate) fn count_chain(&self, job: &'static str, partition: u32, nanos: Option<Arc<AtomicU64>>) {
+        let Some(nanos) = nanos else { return };
+        let mut chains = self.chains.lock().expect("no holder of this lock panics");
+        if let Some(before) = chains.insert((job, partition), nanos.clone()) {
+            nanos.fetch_add(before.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// Time in the SmartModules that this process runs itself, by job and partition.
+    pub(crate) fn chains(&self) -> Vec<((&'static str, u32), Duration)> {
+        let chains = self.chains.lock().expect("no holder of this lock panics");
+        let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        chains.iter().map(|(key, nanos)| (*key, time(nanos))).collect()
     }
 
     /// Rejects of all reasons.

@@ -54,6 +54,7 @@ pub async fn run(sink: &Sink) -> Result<()> {
     let positions = all_positions(&sink.database).await?;
     sink.progress.rollups_next.store(next, Ordering::Release);
     sink.progress.rollups_checkpoint.store(next, Ordering::Release);
+    sink.progress.cover(JOB, 0);
     let stream = sink.rollups.open(0, next, Vec::new()).await?;
     sink.progress.begin(JOB, 0);
     let mut job = Rollups {
@@ -153,6 +154,7 @@ impl Rollups<'_> {
         };
         retry.done();
         let windows = gathered.windows();
+        let began = Instant::now();
         loop {
             let absent = self.absent(&windows).await?;
             let writes = gathered.writes(&sketches, &windows, &absent);
@@ -167,10 +169,12 @@ impl Rollups<'_> {
                 Err(error) => return Err(error),
             }
         }
+        progress.writes.observe(JOB, self.next - self.saved, began.elapsed());
         self.known.written(windows);
         self.saved = self.next;
         self.saved_at = Instant::now();
         progress.rollups_checkpoint.store(self.saved, Ordering::Release);
+        progress.cover(JOB, 0);
         trim(self.sink).await
     }
 

@@ -47,6 +47,7 @@ impl<'a> Retry<'a> {
             return Err(anyhow::Error::new(error).context(format!("MongoDB refused to {}", self.what)));
         }
         self.progress.mongodb_away.store(true, Ordering::Relaxed);
+        self.progress.mongodb_retries.fetch_add(1, Ordering::Relaxed);
         if self.attempt % TRIES_PER_WARNING == 1 {
             tracing::warn!(attempt = self.attempt, %error, "cannot {} in MongoDB, trying again; nothing is lost", self.what);
         }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Format, StoreArgs, duration};
+use super::{Format, MonitorArgs, StoreArgs, duration};
 
 pub(super) const ALERTS_HELP: &str = "\
 Examples:
@@ -108,4 +108,6 @@ pub struct RetryArgs {
 pub struct DeliverArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub monitor: MonitorArgs,
 }

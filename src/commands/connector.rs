@@ -9,6 +9,7 @@ use crate::args::ConnectorArgs;
 
 /// Runs the command.
 pub(super) async fn run(args: ConnectorArgs) -> Result<ExitCode> {
-    connector::run(&args.config, args.secrets.as_deref(), connector::asked_to_stop()).await?;
+    let (secrets, metrics) = (args.secrets.as_deref(), args.monitor.metrics);
+    connector::run(&args.config, secrets, metrics, connector::asked_to_stop()).await?;
     Ok(ExitCode::SUCCESS)
 }

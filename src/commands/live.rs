@@ -1,7 +1,7 @@
 //! What is seen while `up` runs: one line that keeps itself up to date in a terminal, log lines in a pipe,
 //! and a heartbeat for `status`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows the pipeline's progress for ever.
 pub(super) async fn run(heart: Heart, sink: Arc<Sink>, logs: Arc<Logs>, limit_per_minute: u64) -> Result<()> {
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = sink::logging::is_watched();
     let mut interval = tokio::time::interval(SHOW_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut before = (Instant::now(), 0, 0);
@@ -73,7 +73,7 @@ fn away(progress: &Progress) -> bool {
 
 /// Ends the line in a terminal, so that what follows begins a new one.
 pub(super) fn end_line() {
-    if std::io::stderr().is_terminal() {
+    if sink::logging::is_watched() {
         eprintln!();
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
     println!("http://{address}/");
     let page = Page::new(reached.database.clone(), shown, Period { length: args.last });
     let done = tokio::select! {
-        done = serve(listener, page) => done,
+        done = serve(listener, page, Router::new()) => done,
         () = sink::connector::asked_to_stop() => Ok(()),
     };
     reached.close().await;
@@ -48,15 +48,16 @@ pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<(TcpListen
     Ok((listener, address))
 }
 
-/// Serves a page for ever.
-pub(super) async fn serve(listener: TcpListener, page: Page) -> Result<()> {
+/// Serves a page, and what else there is to be served with it, for ever.
+pub(super) async fn serve(listener: TcpListener, page: Page, others: Router) -> Result<()> {
     let page = Arc::new(page);
     let routes = Router::new()
         .route("/", get(whole))
         .route("/live", get(live))
         .route("/live.js", get(async || ([(header::CONTENT_TYPE, "text/javascript")], SCRIPT)))
         .route("/favicon.ico", get(async || ([(header::CONTENT_TYPE, "image/svg+xml")], ICON)))
-        .with_state(page.clone());
+        .with_state(page.clone())
+        .merge(others);
     tokio::select! {
         served = async { axum::serve(listener, routes).await } => served.context("the page's server has ended"),
         () = page.keep_up_to_date() => Ok(()),

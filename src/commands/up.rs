@@ -16,6 +16,7 @@ use runtime::{Embedded, Runtime, Topic};
 use sink::connector::asked_to_stop;
 use sink::heartbeat::Heart;
 use sink::jobs::{Jobs, Work};
+use sink::monitor::Monitor;
 use sink::schema::{self, Retention};
 use sink::{Logs, Modules, Progress, Sink, checkpoint, events};
 use tokio::net::TcpListener;
@@ -51,6 +52,8 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
     let plan = Up::new(args)?;
     check_source(&plan.source)?;
     let page = page(plan.serve).await?;
+    let monitor = Arc::new(Monitor::default());
+    let _serving = monitor.serve(plan.metrics).await?;
     write_labels(plan.labels.as_deref(), plan.source.incidents())?;
     let (description, runtime, ran) = match plan.cluster.clone() {
         None => {
@@ -58,9 +61,10 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
             let reached = reach(&plan.store).await?;
             let ran = async {
                 let retention = ensure(&plan, &reached).await?;
-                run_on(&plan, &reached, retention, embedded).await
+                run_on(&plan, &reached, retention, embedded, &monitor).await
             };
             let ran = ran.await;
+            monitor.ended(&ran);
             let description = reached.description.clone();
             reached.close_for_good().await;
             (description, "embedded", ran)
@@ -70,9 +74,10 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
             let ran = async {
                 let retention = ensure(&plan, &reached).await?;
                 let cluster = cluster(&plan, &address, &reached, page).await?;
-                run_on(&plan, &reached, retention, cluster).await
+                run_on(&plan, &reached, retention, cluster, &monitor).await
             };
             let ran = ran.await;
+            monitor.ended(&ran);
             let description = reached.description.clone();
             // Another process may use it.
             reached.close().await;
@@ -133,6 +138,7 @@ async fn run_on(
     reached: &Reached,
     retention: Retention,
     running: Running,
+    monitor: &Arc<Monitor>,
 ) -> Result<(Arc<Progress>, Duration)> {
     let Running { name, logs: topic, rollups, modules, holder, page } = running;
     let database = reached.database.clone();
@@ -153,15 +159,16 @@ async fn run_on(
     let partitions = (0..u32::try_from(state.partitions.len())?).collect();
     let logs = Arc::new(Logs { topic, epoch, partitions });
     let work = [Work::Events(logs.clone()), Work::Rollups, Work::Alerts];
+    monitor.watch(&sink, &work);
     let mut jobs = Jobs::start(&sink, &work, holder.as_ref()).await?;
     let heart = Heart { name: format!("up|{}", state.id), runtime: name.to_owned() };
     let count = jobs.count();
     jobs.also("live view", live::run(heart.clone(), sink.clone(), logs.clone(), plan.limit_per_minute));
     if let Some(listener) = page {
         let page = Page::new(sink.database.clone(), Shown::default(), Period::DAY);
-        jobs.also("live page", serve::serve(listener, page));
+        jobs.also("live page", serve::serve(listener, page, monitor.routes()));
     }
-    let delivery = deliver(plan, &sink, &mut jobs)?;
+    let delivery = deliver(plan, &sink, &mut jobs, monitor)?;
     let started = Instant::now();
     let done = tokio::select! {
         failed = jobs.first_failure() => failed,
@@ -181,11 +188,12 @@ async fn run_on(
 }
 
 /// Tells the receivers of alerts, if there are any.
-fn deliver(plan: &Up, sink: &Sink, jobs: &mut Jobs) -> Result<Option<Arc<Delivery>>> {
+fn deliver(plan: &Up, sink: &Sink, jobs: &mut Jobs, monitor: &Monitor) -> Result<Option<Arc<Delivery>>> {
     if plan.receivers.is_empty() {
         return Ok(None);
     }
-    let delivery = Arc::new(Delivery::new(sink.database.clone(), plan.receivers.clone())?);
+    let (database, receivers) = (sink.database.clone(), plan.receivers.clone());
+    let delivery = Arc::new(Delivery::new(database, receivers, monitor.registry())?);
     let task = delivery.clone();
     // Another process may write to the same database, so it is done under a lease on any runtime.
     jobs.also("delivery of alerts", async move { task.run(&Holder::this_process()).await });

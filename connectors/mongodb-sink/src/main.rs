@@ -1,10 +1,11 @@
 //! The program `mongodb-sink`: one job of streampulse as a connector that Fluvio's tools deploy.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sink::connector;
+use sink::{connector, logging};
 
 /// Exit code of an error.
 const EXIT_ERROR: u8 = 2;
@@ -22,12 +23,18 @@ struct Cli {
     /// Secrets, one KEY=VALUE a line [default: the environment]
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
+    /// Tell of the process over HTTP at this address: /metrics for Prometheus, /healthz and /readyz
+    #[arg(long, value_name = "ADDRESS", env = "STREAMPULSE_METRICS")]
+    metrics: Option<SocketAddr>,
+    /// How to write the log: text, or json, one document a line
+    #[arg(long, value_name = "FORMAT", env = "STREAMPULSE_LOG_FORMAT", default_value = "text")]
+    log_format: logging::Format,
 }
 
 fn main() -> ExitCode {
-    let Cli { config, secrets } = Cli::parse();
+    let Cli { config, secrets, metrics, log_format } = Cli::parse();
     sink::memory::limit_arenas();
-    sink::logging::start();
+    logging::start(log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -35,11 +42,12 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_ERROR);
         }
     };
-    let done = runtime.block_on(connector::run(&config, secrets.as_deref(), connector::asked_to_stop()));
+    let stop = connector::asked_to_stop();
+    let done = runtime.block_on(connector::run(&config, secrets.as_deref(), metrics, stop));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            logging::fail(&error);
             ExitCode::from(EXIT_ERROR)
         }
     }

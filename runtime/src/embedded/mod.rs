@@ -6,7 +6,9 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -99,15 +101,16 @@ impl Topic for EmbeddedTopic {
             );
         }
         let engine = self.engine.clone();
+        let nanos = (!chain.is_empty()).then(Arc::<AtomicU64>::default);
         let chain = spawn_blocking(move || Chain::new(&engine, chain)).await??;
         let (sender, outputs) = mpsc::channel(AHEAD_MAX);
-        let store = self.store.clone();
+        let (store, counted) = (self.store.clone(), nanos.clone().unwrap_or_default());
         // A thread of its own, because reading and WASM both block and never end.
         std::thread::Builder::new()
             .name(format!("stream-{partition}"))
-            .spawn(move || read(&store, partition, start, chain, &sender))
+            .spawn(move || read(&store, (partition, start), chain, &counted, &sender))
             .context("cannot start a thread")?;
-        Ok(BatchStream::new(outputs))
+        Ok(BatchStream { chain_nanos: nanos, ..BatchStream::new(outputs) })
     }
 
     async fn trim(&self, partition: u32, offset: u64) -> Result<()> {
@@ -120,15 +123,21 @@ impl Topic for EmbeddedTopic {
 /// While the reader is busy, outputs of small batches are gathered, so that it gets them all at once.
 fn read(
     store: &Store,
-    partition: u32,
-    start: u64,
+    (partition, start): (u32, u64),
     mut chain: Chain,
+    nanos: &AtomicU64,
     sender: &mpsc::Sender<Result<Vec<crate::Output>>>,
 ) {
     let (mut next, mut ready, mut bytes) = (start, Vec::new(), 0);
     while !sender.is_closed() {
         let output = match store.wait_for(partition, next) {
-            Ok(Some(batch)) => chain.run(batch),
+            Ok(Some(batch)) => {
+                let began = Instant::now();
+                let output = chain.run(batch);
+                let took = began.elapsed().as_nanos();
+                nanos.fetch_add(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);
+                output
+            }
             Ok(None) => continue,
             Err(error) => Err(error),
         };

@@ -1,7 +1,6 @@
 //! Stored rollups, as the frames that they came from would have told them, through the detector.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 
 use ::mongodb::bson::{Document, RawDocument, doc};
 use ::mongodb::{Cursor, Database};
@@ -181,7 +180,7 @@ impl Replay {
         frames.push(self.tick(end_ms, false));
         self.run(&frames)?;
         (self.minutes, self.end_ms) = (self.minutes + 1, end_ms);
-        if self.minutes.is_multiple_of(PROGRESS_MINUTES) && std::io::stderr().is_terminal() {
+        if self.minutes.is_multiple_of(PROGRESS_MINUTES) && sink::logging::is_watched() {
             let at = DateTime::from_timestamp_millis(end_ms).unwrap_or_default();
             eprintln!("{} minutes, up to {}", self.minutes, at.format("%F %H:%M"));
         }
