@@ -1,5 +1,6 @@
 //! A sign of life in `pipeline_state`, with what a process does and how far its topics reach, for `status`.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use runtime::TopicState;
 
 use crate::schema::STATE;
-use crate::{Logs, Sink, alerts, events, rollups};
+use crate::{Logs, Sink, alerts, events, memory, rollups};
 
 /// Key of heartbeats in `pipeline_state`.
 pub const PREFIX: &str = "heartbeat|";
@@ -50,13 +51,19 @@ impl Heart {
                 _ => ("access-rollups", &counts),
             };
             let end = state.partitions.get(partition as usize)?.end;
+            let age = sink.progress.checkpoint_age((job, partition), end).unwrap_or_default();
             Some(doc! {
                 "job": job, "topic": topic, "topic_id": &state.id, "partition": i64::from(partition),
-                "end": i64::try_from(end).unwrap_or(i64::MAX),
+                "end": number(end), "checkpoint_age_s": number(age.as_secs()),
             })
         });
         let jobs: Vec<Document> = jobs.collect();
-        let mut set = doc! { "runtime": &self.runtime, "at": DateTime::now(), "ended": ended, "jobs": jobs };
+        let memory_bytes = memory::resident_bytes().map(number);
+        let retries = number(sink.progress.mongodb_retries.load(Ordering::Relaxed));
+        let mut set = doc! {
+            "runtime": &self.runtime, "at": DateTime::now(), "ended": ended, "jobs": jobs,
+            "memory_bytes": memory_bytes, "retries": retries,
+        };
         if let (Some(logs), Some(state)) = (logs, &logs_state) {
             set.extend([
                 ("epoch".to_owned(), Bson::Int64(i64::from(logs.epoch))),
@@ -77,4 +84,8 @@ impl Heart {
         }
         Ok(())
     }
+}
+
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }

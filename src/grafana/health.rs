@@ -40,18 +40,20 @@ pub(super) fn dashboard() -> Dashboard {
         Panel::table(
             (14, 9),
             "Jobs",
-            "How far each job of a process that has not ended has come; the high watermark is at most five seconds old",
+            "How far each job of a process that has not ended has come; the high watermark is at most five seconds old; standstill: since when the checkpoint has not moved although there is more",
             &jobs(),
-            &["job", "topic", "partition", "high watermark", "checkpoint", "lag"],
+            &["job", "topic", "partition", "high watermark", "checkpoint", "lag", "standstill"],
         )
+        .field("standstill", &[("unit", json!("s")), ("thresholds", red_from(180.0)), text_color.clone()])
         .field("lag", &[("thresholds", red_from(10_000.0)), text_color.clone()]),
         Panel::table(
             (10, 9),
             "Processes",
             "Those that work on this database, or have",
             &processes(),
-            &["process", "runtime", "state", "seconds"],
+            &["process", "runtime", "state", "memory", "retries", "seconds"],
         )
+        .field("memory", &[("unit", json!("bytes"))])
         .field("seconds", &[("unit", json!("s")), ("custom.width", json!(90))])
         .field(
             "state",

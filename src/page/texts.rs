@@ -14,8 +14,8 @@ pub(super) struct Texts {
     pub period: &'static str,
     pub pipeline: &'static str,
     pub no_process: &'static str,
-    pub process: [&'static str; 3],
-    pub jobs: [&'static str; 3],
+    pub process: [&'static str; 5],
+    pub jobs: [&'static str; 4],
     pub rejects: [&'static str; 2],
     pub away: &'static str,
 }
@@ -40,8 +40,8 @@ const EN: Texts = Texts {
     period: "Period of the answers",
     pipeline: "Does the pipeline keep up?",
     no_process: "No process of the pipeline has worked on this database yet: `streampulse up` starts one.",
-    process: ["process", "state", "seconds since its last sign"],
-    jobs: ["job", "partitions", "records to go"],
+    process: ["process", "state", "memory, MiB", "tries again", "seconds since its last sign"],
+    jobs: ["job", "partitions", "records to go", "standstill, s"],
     rejects: ["rejected in the last hour", "lines"],
     away: "The page has lost its server and tries again; what it shows is old.",
 };
@@ -57,8 +57,8 @@ const PT: Texts = Texts {
     period: "Período das respostas",
     pipeline: "O processamento acompanha?",
     no_process: "Nenhum processo trabalhou neste banco de dados ainda: `streampulse up` inicia um.",
-    process: ["processo", "estado", "segundos desde o último sinal"],
-    jobs: ["tarefa", "partições", "registros por processar"],
+    process: ["processo", "estado", "memória, MiB", "novas tentativas", "segundos desde o último sinal"],
+    jobs: ["tarefa", "partições", "registros por processar", "parada, s"],
     rejects: ["recusadas na última hora", "linhas"],
     away: "A página perdeu o servidor e tenta de novo; o que mostra é antigo.",
 };

@@ -64,8 +64,8 @@ fn heartbeats() -> Document {
     doc! { "$match": { "_id": { "$gte": heartbeat::PREFIX, "$lt": "heartbeat}" } } }
 }
 
-/// The processes that work on this database, or have: `process`, `runtime`, `state`, `seconds` since their
-/// last sign.
+/// The processes that work on this database, or have: `process`, `runtime`, `state`, `memory` in bytes,
+/// `retries` of commands to MongoDB, `seconds` since their last sign.
 pub fn processes() -> Query {
     let state = doc! { "$cond": [{ "$eq": ["$ended", true] }, "ended", {
         "$cond": [{ "$gt": [seconds_since("$at"), 30] }, "gone", "runs"],
@@ -77,13 +77,15 @@ pub fn processes() -> Query {
             doc! { "$limit": SHOWN_MAX },
             doc! { "$project": {
                 "_id": 0, "process": { "$arrayElemAt": [{ "$split": ["$_id", "|"] }, 1] }, "runtime": "$runtime",
-                "state": state, "seconds": seconds_since("$at"),
+                "state": state, "memory": { "$ifNull": ["$memory_bytes", 0] },
+                "retries": { "$ifNull": ["$retries", 0] }, "seconds": seconds_since("$at"),
             } },
         ],
     )
 }
 
-/// How far each job has come: `job`, `topic`, `partition`, `high watermark`, `checkpoint`, `lag`.
+/// How far each job has come: `job`, `topic`, `partition`, `high watermark`, `checkpoint`, `lag`, and for how
+/// many seconds the checkpoint has not moved although there is more, `standstill`.
 pub fn jobs() -> Query {
     let key = doc! { "$concat": ["$jobs.job", "|", "$jobs.topic", "|", "$jobs.topic_id", "|", {
         "$toString": "$jobs.partition",
@@ -102,6 +104,7 @@ pub fn jobs() -> Query {
                 "_id": 0, "job": "$jobs.job", "topic": "$jobs.topic", "partition": "$jobs.partition",
                 "high watermark": "$jobs.end", "checkpoint": "$next",
                 "lag": { "$max": [{ "$subtract": ["$jobs.end", "$next"] }, 0] },
+                "standstill": { "$ifNull": ["$jobs.checkpoint_age_s", 0] },
             } },
         ],
     )
