@@ -13,8 +13,10 @@ use streampulse::args::Cli;
 use streampulse::config::Config;
 
 const MONGODB: &str = include_str!("../docs/mongodb.md");
-const PAGES: [(&str, &str); 6] = [
+const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
+const PAGES: [(&str, &str); 7] = [
     ("README.md", include_str!("../README.md")),
+    ("docs/OPERATIONS.md", OPERATIONS),
     ("docs/alerts.md", include_str!("../docs/alerts.md")),
     ("docs/compose.md", include_str!("../docs/compose.md")),
     ("docs/grafana.md", include_str!("../docs/grafana.md")),
@@ -22,8 +24,9 @@ const PAGES: [(&str, &str); 6] = [
     ("docs/mongodb.md", MONGODB),
 ];
 const XTASK: &str = include_str!("../xtask/src/main.rs");
-/// Flags of other programs that stand alone in a text: of mongod, smdk and Docker Compose.
-const FLAGS_OF_OTHERS: [&str; 4] = ["--auth", "--nowasi", "--profile", "--zstdDefaultCompressionLevel"];
+/// Flags of other programs that stand alone in a text: of mongod, mongodump, smdk and Docker Compose.
+const FLAGS_OF_OTHERS: [&str; 6] =
+    ["--auth", "--nowasi", "--oplog", "--oplogReplay", "--profile", "--zstdDefaultCompressionLevel"];
 
 /// The fenced blocks of a page that are of one language.
 fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
