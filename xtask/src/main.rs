@@ -3,6 +3,7 @@
 //! ends with 0 (done), 1 (tests failed) or 2 (an error, with what to do about it).
 
 mod apt;
+mod audit;
 mod bench;
 mod cargo;
 mod chaos;
@@ -37,6 +38,8 @@ Commands:
                              killed, stopped, starved and cut off, and count afterwards (10 rounds)
   fuzz [TARGET] [--seconds N]
                              list what is fuzzed, or fuzz it for 60 or N seconds
+  audit                      check licences and sources of all crates with cargo-deny, and tell of known
+                             vulnerabilities; what cannot be checked here is said and passes
   pictures                   take the README's pictures anew (with a headless Chromium)
   setup                      fetch what is missing: a compiler for wasm32 and a MongoDB server
   help                       show this text
@@ -44,7 +47,7 @@ Commands:
 Environment:
   STREAMPULSE_MONGOD         the mongod to use, instead of the one on PATH or a fetched one
   STREAMPULSE_WASM_ROUTE     `rustup` or `debian`: how to compile the WASM modules
-  XDG_CACHE_HOME             where a fetched mongod is kept, default ~/.cache
+  XDG_CACHE_HOME             where fetched programs are kept, default ~/.cache
 ";
 
 /// An error is the text a person reads: lower case, with what to do where something can be done.
@@ -76,6 +79,10 @@ fn dispatch(words: &[String]) -> Outcome<ExitCode> {
             expect_no_arguments(command, rest)?;
             build()?;
             Ok(ExitCode::SUCCESS)
+        }
+        "audit" => {
+            expect_no_arguments(command, rest)?;
+            audit::run()
         }
         "pictures" => {
             expect_no_arguments(command, rest)?;

