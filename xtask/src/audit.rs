@@ -1,6 +1,6 @@
-//! `cargo xtask audit`: what the crates that this is built from may be (deny.toml), checked by cargo-deny. The
-//! database of vulnerabilities changes while the sources stay as they are, so what is found there is told and
-//! fails nothing.
+//! `cargo xtask audit`: what the crates that this is built from may be (deny.toml), checked by cargo-deny.
+//! The database of vulnerabilities changes while the sources stay as they are, so what is found there is told
+//! and fails nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
