@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sink::secret::Secret;
 
 use crate::report::Lang;
 
@@ -187,7 +188,7 @@ pub struct StoreArgs {
     pub data_dir: PathBuf,
     /// MongoDB to use, a replica set or a sharded cluster [default: a local mongod under the data directory]
     #[arg(long, value_name = "URI", env = "STREAMPULSE_MONGODB_URI", hide_env_values = true)]
-    pub mongodb_uri: Option<String>,
+    pub mongodb_uri: Option<Secret>,
     /// Port of the local mongod [default: any that is free]
     #[arg(long, value_name = "PORT", conflicts_with = "mongodb_uri")]
     pub mongod_port: Option<u16>,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use delivery::settings::Alerts;
 use domain::anomaly::FALSE_ALERTS_PER_WEEK;
 use domain::event_id::PARTITIONS_MAX;
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use sink::ModuleParams;
 use sink::schema::Retention;
 use sink::schema::sharding::{Zones, countries_by_number};
+use sink::secret::{Secret, without_values};
 
 /// The file that is read when none is named.
 pub const FILE: &str = "fluvio.toml";
@@ -134,7 +135,7 @@ pub struct Cluster {
 #[serde(deny_unknown_fields, default)]
 pub struct MongoDb {
     /// Connection string; without one a mongod of our own is started.
-    pub uri: Option<String>,
+    pub uri: Option<Secret>,
     /// Name of the database.
     pub database: String,
     /// Whether events are stored, or only what is counted of them, rejects and alerts.
@@ -233,7 +234,7 @@ impl Config {
     /// # Errors
     /// Says which line is wrong, or which value.
     pub fn parse(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| told(text, &error))?;
         config.topics().iter().try_for_each(check_topic)?;
         ensure!(
             config.cluster.endpoint.is_none() || config.cluster.profile.is_none(),
@@ -297,6 +298,18 @@ impl Config {
             window_aggregate: BTreeMap::from([text("lateness_ms_allowed", lateness)]),
             anomaly,
         })
+    }
+}
+
+/// The parser's own text quotes the line, in which a secret can stand.
+fn told(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let what = without_values(error.message());
+    match error.span() {
+        Some(span) => {
+            let before = text.get(..span.start).unwrap_or(text);
+            anyhow!("line {}: {what}", before.matches('\n').count() + 1)
+        }
+        None => anyhow!(what),
     }
 }
 
@@ -440,12 +453,28 @@ mod tests {
         refused(&there("rate_per_minute = 0"), "rate_per_minute is 0, must be 1 to 6000");
         refused(&there("give_up_after_s = 604801"), "give_up_after_s is 604801, must be 1 to 604800");
         refused(&there("severity_min = \"info\""), "expected `warning` or `critical`");
-        refused(&there("headers_env = { \"a b\" = \"X\" }"), "\"a b\" is no name of a header");
+        refused(&there("headers_env = { \"a b\" = \"X\" }"), "is no name of a header");
+        refused(&there("headers_env = { a = \"Bearer s3cret\" }"), "headers_env names a variable");
+        refused(&webhook("url_env = \"https://a/s3cret\""), "url_env names a variable");
         let one = |i| format!("[[alerts.receivers]]\nname = \"r{i}\"\nformat = \"stdout\"\n");
         Config::parse(&(0..16).map(one).collect::<String>()).expect("as many as there may be");
         refused(&(0..17).map(one).collect::<String>(), "alerts.receivers are 17, must be at most 16");
-        for wrong in [webhook("url = \"ftp://a/s3cret\""), there("rate_per_minute = 0")] {
-            assert!(!format!("{:#}", Config::parse(&wrong).expect_err("wrong")).contains("s3cret"));
+        for wrong in [
+            webhook("url = \"ftp://a/s3cret\""),
+            there("rate_per_minute = 0"),
+            webhook("ulr = \"https://a/s3cret\""),
+            receiver("format = \"s3cret\""),
+            there("rate_per_minute = \"s3cret\""),
+            there("headers_env = \"s3cret\""),
+            there("headers_env = { a = \"s3cret\" }"),
+            there("headers_env = { \"Bearer s3cret\" = \"X\" }"),
+            webhook("url_env = \"s3cret\""),
+            "[mongodb]\nurl = \"mongodb://u:s3cret@h\"".to_owned(),
+            "[mongodb]\nstore_events = \"mongodb://u:s3cret@h\"".to_owned(),
+            "[mongodb]\nuri = \"mongodb://u:s3cret@h".to_owned(),
+        ] {
+            let error = format!("{:#}", Config::parse(&wrong).expect_err("wrong"));
+            assert!(!error.contains("s3cret"), "{error}");
         }
     }
 }

@@ -54,11 +54,11 @@ async fn reach_to(reads: Reads, store: &Store) -> Result<Reached> {
         Some(uri) => (uri.clone(), None),
         None => {
             let mongod = Mongod::start(&store.data_dir, store.mongod_port).await?;
-            (mongod.uri(), Some(mongod))
+            (mongod.uri().into(), Some(mongod))
         }
     };
     let sink::reach::Reached { database, description } =
-        sink::reach::reach(&uri, &store.database, store.wait_for_mongodb, reads).await?;
+        sink::reach::reach(uri.reveal(), &store.database, store.wait_for_mongodb, reads).await?;
     let whose = if local.is_some() { ", local" } else { "" };
     Ok(Reached { database, description: format!("{description}{whose}"), local })
 }

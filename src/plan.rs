@@ -16,6 +16,7 @@ use runtime::cluster::Address;
 use sink::ModuleParams;
 use sink::schema::Retention;
 use sink::schema::sharding::Zones;
+use sink::secret::Secret;
 
 use crate::args::{ClusterArgs, DeployArgs, Format, ProduceArgs, SourceArgs, StoreArgs, UpArgs};
 use crate::config::Config;
@@ -31,7 +32,7 @@ pub struct Store {
     /// Folder of embedded topics and the local mongod.
     pub data_dir: PathBuf,
     /// A named MongoDB.
-    pub mongodb_uri: Option<String>,
+    pub mongodb_uri: Option<Secret>,
     /// Port of a local MongoDB; any when nothing is said.
     pub mongod_port: Option<u16>,
     /// Database.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
@@ -20,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 4_096;
 /// Most of an answer that goes into the reason when the receiver refuses, in characters.
 const ANSWER_CHARS_MAX: usize = 200;
+/// A part of a URL or header that is as long as this is not shown when a receiver repeats it, in bytes.
+const SECRET_BYTES_MIN: usize = 8;
 /// The same when a notification is sent again, so that a receiver can tell.
 const KEY_HEADER: &str = "idempotency-key";
 
@@ -57,7 +59,7 @@ pub async fn send(client: &Client, receiver: &Receiver, key: Option<&str>, body:
         request = request.header(KEY_HEADER, key);
     }
     match request.headers(receiver.headers.clone()).body(body.to_string()).send().await {
-        Ok(response) => judge(response, url).await,
+        Ok(response) => judge(response, receiver).await,
         Err(error) => Outcome::Later { reason: reason(error), retry_after_ms: None },
     }
 }
@@ -74,14 +76,14 @@ async fn print(body: &Value) -> Outcome {
     }
 }
 
-async fn judge(response: Response, url: &Url) -> Outcome {
+async fn judge(response: Response, receiver: &Receiver) -> Outcome {
     let status = response.status();
     if status.is_success() {
         return Outcome::Taken;
     }
     let retry_after_ms = retry_after_ms(response.headers(), chrono::Utc::now().timestamp_millis());
-    let answer: String =
-        without_secret(&beginning(response).await, url).chars().take(ANSWER_CHARS_MAX).collect();
+    let answer = without_secrets(&beginning(response).await, &secrets(receiver));
+    let answer: String = answer.chars().take(ANSWER_CHARS_MAX).collect();
     let reason = match answer.as_str() {
         "" => format!("it answered {status}"),
         answer => format!("it answered {status}: {answer}"),
@@ -121,11 +123,26 @@ async fn beginning(mut response: Response) -> String {
     String::from_utf8_lossy(&bytes).replace(char::is_control, " ").trim().to_owned()
 }
 
-/// Some answers repeat what was asked for, and that part of a URL is often its secret.
-fn without_secret(answer: &str, url: &Url) -> String {
-    let parts = [url.query().unwrap_or_default(), url.path().trim_matches('/')];
-    let secrets = parts.into_iter().filter(|part| !part.is_empty());
-    secrets.fold(answer.to_owned(), |answer, part| answer.replace(part, "(..)"))
+/// Some answers repeat what was asked for, or what of it they do not know: of a URL its path, query and
+/// password, whole or a longer part of them, and the headers.
+fn secrets(receiver: &Receiver) -> Vec<String> {
+    let mut wholes: Vec<String> = receiver
+        .headers
+        .values()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect();
+    if let Some(url) = &receiver.url {
+        let parts = [url.query(), url.password(), Some(url.path().trim_matches('/'))];
+        wholes.extend(parts.into_iter().flatten().filter(|part| !part.is_empty()).map(str::to_owned));
+    }
+    let parts = wholes.iter().flat_map(|whole| whole.split(['/', '&', '=', ' ']));
+    let long = parts.filter(|part| part.len() >= SECRET_BYTES_MIN).map(str::to_owned);
+    let long: Vec<String> = long.collect();
+    wholes.into_iter().chain(long).collect()
+}
+
+fn without_secrets(answer: &str, secrets: &[String]) -> String {
+    secrets.iter().fold(answer.to_owned(), |answer, secret| answer.replace(secret.as_str(), "(..)"))
 }
 
 /// What went wrong, without the URL.
@@ -141,7 +158,12 @@ fn reason(error: reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Url;
+    use reqwest::header::AUTHORIZATION;
+
     use super::*;
+    use crate::incident::Severity;
+    use crate::settings::Format;
 
     #[test]
     fn only_trouble_and_load_are_worth_another_try() {
@@ -153,11 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_repeats_the_url_shows_no_secret() {
-        let url = |text: &str| Url::parse(text).expect("valid");
-        let shown = without_secret("no /T0/s3cret?key=k1 here", &url("https://a/T0/s3cret?key=k1"));
-        assert_eq!(shown, "no /(..)?(..) here");
-        assert_eq!(without_secret("a/b", &url("https://a/")), "a/b");
+    fn an_answer_that_repeats_what_was_asked_shows_no_secret() {
+        let shown = |answer: &str, url: &str, header: &'static str| {
+            let receiver = Receiver {
+                name: "ops".to_owned(),
+                format: Format::Webhook,
+                url: Some(Url::parse(url).expect("valid")),
+                headers: HeaderMap::from_iter([(AUTHORIZATION, header.parse().expect("a header"))]),
+                severity_min: Severity::Warning,
+                rate_per_minute: 1,
+                give_up_after_ms: 1,
+            };
+            without_secrets(answer, &secrets(&receiver))
+        };
+        let url = "https://u:pass@a/T0/s3cr3ts3?key=k1";
+        assert_eq!(shown("no /T0/s3cr3ts3?key=k1 here", url, "Bearer t0k3nt0k3n"), "no /(..)?(..) here");
+        assert_eq!(shown("no token s3cr3ts3, T0 is there", url, "x"), "no token (..), T0 is there");
+        assert_eq!(shown("not t0k3nt0k3n, not pass", url, "Bearer t0k3nt0k3n"), "not (..), not (..)");
+        assert_eq!(shown("a/b", "https://a/", "Bearer t0k3nt0k3n"), "a/b");
     }
 
     #[test]

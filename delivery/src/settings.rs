@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use sink::secret::Secret;
 
 use crate::incident::Severity;
 
@@ -90,17 +91,6 @@ pub enum Format {
     Stdout,
 }
 
-/// Text that `Debug` does not show.
-#[derive(Clone, Deserialize, PartialEq, Eq)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
 /// A receiver, ready to be told.
 #[derive(Clone)]
 pub struct Receiver {
@@ -171,8 +161,8 @@ impl ReceiverSettings {
             (Format::Stdout, ..) => bail!("standard output has neither a URL nor headers; remove them"),
             (_, None, None) => bail!("url is missing; or name the variable that holds it with url_env"),
             (_, Some(_), Some(_)) => bail!("url and url_env both say where to; remove one"),
-            (format, Some(url), None) => drop(parse(format, &url.0)?),
-            (_, None, Some(variable)) => ensure!(!variable.is_empty(), "url_env is empty"),
+            (format, Some(url), None) => drop(parse(format, url.reveal())?),
+            (_, None, Some(variable)) => check_variable("url_env", variable)?,
         }
         ensure!(
             (1..=RATE_PER_MINUTE_MAX).contains(rate),
@@ -187,7 +177,11 @@ impl ReceiverSettings {
             "headers_env has {} headers, must be at most {HEADERS_MAX}",
             headers_env.len()
         );
-        headers_env.keys().try_for_each(|header| header_name(header).map(drop))
+        for (header, variable) in headers_env {
+            header_name(header)?;
+            check_variable("headers_env", variable)?;
+        }
+        Ok(())
     }
 
     fn resolve(&self, env: impl Fn(&str) -> Option<String>) -> Result<Receiver> {
@@ -196,7 +190,7 @@ impl ReceiverSettings {
             value.with_context(|| format!("the variable {variable} of the environment is not set"))
         };
         let url = match (&self.url, &self.url_env) {
-            (Some(url), _) => Some(parse(self.format, &url.0)?),
+            (Some(url), _) => Some(parse(self.format, url.reveal())?),
             (None, Some(variable)) => {
                 Some(parse(self.format, &value(variable)?).with_context(|| format!("in {variable}"))?)
             }
@@ -222,7 +216,19 @@ impl ReceiverSettings {
 }
 
 fn header_name(name: &str) -> Result<HeaderName> {
-    HeaderName::try_from(name).with_context(|| format!("headers_env: {name:?} is no name of a header"))
+    let name = HeaderName::try_from(name);
+    name.context("headers_env: a key (its text is not shown) is no name of a header")
+}
+
+/// Where a name belongs, a secret may have been written; such a name would be shown when it is not set.
+fn check_variable(key: &str, name: &str) -> Result<()> {
+    let is_usual = |char: char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_';
+    ensure!(
+        !name.is_empty() && name.chars().all(is_usual),
+        "{key} names a variable of the environment, of A-Z, 0-9 and _ (what it holds now is not shown); \
+         put the secret into the variable"
+    );
+    Ok(())
 }
 
 /// The parser's own error says what is wrong and not where.
@@ -247,7 +253,7 @@ mod tests {
         ReceiverSettings {
             name: "ops".to_owned(),
             format,
-            url: url.map(|url| Secret(url.to_owned())),
+            url: url.map(|url| Secret::from(url.to_owned())),
             url_env: None,
             severity_min: severity_min(),
             rate_per_minute: RATE_PER_MINUTE,
@@ -280,7 +286,7 @@ mod tests {
         let found = resolved(settings.clone()).expect("valid");
         assert_eq!(found.url.as_ref().map(Url::path), Some("/T0/secret"));
         assert_eq!(found.headers.len(), 1);
-        settings.url = Some(Secret("https://hooks.example/T0/secret".to_owned()));
+        settings.url = Some("https://hooks.example/T0/secret".to_owned().into());
         assert!(!format!("{settings:?}{found:?}{:?}", found.headers).contains("secret"));
         settings.headers_env = BTreeMap::from([("x-token".to_owned(), "UNSET".to_owned())]);
         let error = format!("{:#}", resolved(settings).expect_err("it is not set"));

@@ -26,6 +26,7 @@ pub mod reach;
 pub mod rollups;
 mod routes;
 pub mod schema;
+pub mod secret;
 mod sketch;
 mod windows;
 mod write;

@@ -9,6 +9,8 @@ use mongodb::bson::DateTime;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
+use crate::secret::without_credentials;
+
 /// Where `RUST_LOG` says nothing.
 const OURS: &str = "warn,streampulse=info,sink=info,producer=info,runtime=info";
 /// Fluvio's client tells of each connection at level info. cdk sets `RUST_LOG=info`, so that has to name it.
@@ -60,15 +62,15 @@ pub fn is_watched() -> bool {
     std::io::stderr().is_terminal() && FORMAT.get() != Some(&Format::Json)
 }
 
-/// Says why the program ends, whatever `RUST_LOG` says.
+/// Says why the program ends, whatever `RUST_LOG` says, without a password that the error repeats.
 pub fn fail(error: &anyhow::Error) {
+    let message = without_credentials(&format!("{error:#}"));
     match FORMAT.get() {
         Some(Format::Json) => {
             let timestamp = DateTime::now().try_to_rfc3339_string().unwrap_or_default();
-            let message = format!("{error:#}");
             let line = json!({ "timestamp": timestamp, "level": "ERROR", "message": message, "target": "streampulse" });
             eprintln!("{line}");
         }
-        _ => eprintln!("error: {error:#}"),
+        _ => eprintln!("error: {message}"),
     }
 }

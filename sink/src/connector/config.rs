@@ -1,7 +1,7 @@
 //! The configuration of the connector, as Fluvio's tools hand it over: `--config FILE` in YAML and, where
 //! there are secrets, `--secrets FILE`. Unknown keys are refused with their line, and so is what Fluvio
-//! allows but this sink decides itself. No error shows the value of a secret, and `Debug` does not show the
-//! connection string.
+//! allows but this sink decides itself. No error shows the value of a secret, and `Debug` shows nothing that
+//! was written in the file.
 
 mod file;
 mod secrets;
@@ -26,6 +26,7 @@ use serde::Deserialize;
 use self::file::{ApiVersion, Consumer, File, Partitions, Step, Topic};
 use self::secrets::Values;
 use crate::ModuleParams;
+use crate::secret::{Secret, without_credentials};
 
 /// The only `meta.type`.
 const TYPE: &str = "mongodb-sink";
@@ -45,7 +46,7 @@ const WINDOW_AGGREGATE: &str = "access-window-aggregate";
 const ANOMALY: &str = "access-anomaly";
 
 /// What one connector does.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConnectorConfig {
     /// Name of this connector, unique among those that run.
     pub name: String,
@@ -78,7 +79,7 @@ pub enum Job {
 }
 
 /// Where to write.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MongoDb {
     /// Connection string.
     pub uri: Secret,
@@ -90,20 +91,10 @@ pub struct MongoDb {
     pub wait_ms_max: u64,
 }
 
-/// Text that `Debug` does not show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself; not for logs.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
+/// Anything of the file can hold a secret that was written into the wrong place.
+impl fmt::Debug for ConnectorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
+        write!(f, "the configuration of a connector for job {}", self.job.name())
     }
 }
 
@@ -157,7 +148,7 @@ impl ConnectorConfig {
             })
         });
         // The file itself may hold a password too, and an error may quote the file.
-        let shown = |error: anyhow::Error| anyhow!(secrets::without_credentials(&format!("{error:#}")));
+        let shown = |error: anyhow::Error| anyhow!(without_credentials(&format!("{error:#}")));
         let config = config.map_err(shown)?;
         config.mongodb.check_uri()?;
         Ok(config)
@@ -183,7 +174,7 @@ impl ConnectorConfig {
         );
         let cluster = Address { endpoint: section.endpoint, profile: section.profile };
         check_cluster(&cluster)?;
-        let uri = Secret(section.uri.resolve(secrets)?);
+        let uri = Secret::from(section.uri.resolve(secrets)?);
         ensure!(
             job == Job::Events || section.store_events.is_none(),
             "mongodb.store_events is for job events; remove it"

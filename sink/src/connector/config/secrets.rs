@@ -129,20 +129,6 @@ pub(super) fn read_hiding<T>(values: &Values, read: impl Fn(&Values) -> Result<T
     )
 }
 
-/// `text` without what stands between `://` and `@`, for errors that quote a line or a value of the file.
-pub(super) fn without_credentials(text: &str) -> String {
-    let mut parts = text.split("://");
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        shown.push_str("://");
-        match part.rfind('@') {
-            Some(at) => shown.extend(["...", &part[at..]]),
-            None => shown.push_str(part),
-        }
-    }
-    shown
-}
-
 /// What is put in place of a value: of the same type in YAML, and valid wherever a name is.
 fn stand_in(name: &str, value: &str) -> String {
     if value.parse::<u64>().is_ok() { "1".to_owned() } else { format!("<{name}>") }
