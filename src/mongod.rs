@@ -11,6 +11,7 @@ use ::mongodb::Client;
 use ::mongodb::bson::{Document, doc};
 use ::mongodb::options::ClientOptions;
 use anyhow::{Context, Result, bail};
+use runtime::embedded::create_private_dir;
 
 /// Memory that the local server may use for its cache, in gigabytes.
 const CACHE_GB: &str = "1";
@@ -63,7 +64,7 @@ impl Mongod {
     /// As [`Mongod::start`].
     pub async fn start_at(data_dir: &Path, port: Option<u16>, zstd_level: u8) -> Result<Self> {
         let dir = data_dir.join("mongod");
-        std::fs::create_dir_all(&dir).with_context(|| {
+        create_private_dir(&dir).with_context(|| {
             format!("cannot create the folder {} for mongod; choose another with --data-dir", dir.display())
         })?;
         let port_file = dir.join("streampulse.port");

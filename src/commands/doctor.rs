@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use runtime::embedded::create_private_dir;
 use runtime::{Embedded, Runtime};
 
 use crate::args::DoctorArgs;
@@ -49,7 +50,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode> {
 
 fn writable(dir: &Path) -> Result<String> {
     let cannot = || format!("cannot write to {}; choose another with --data-dir", dir.display());
-    std::fs::create_dir_all(dir).with_context(cannot)?;
+    create_private_dir(dir).with_context(cannot)?;
     let probe = dir.join(".doctor");
     std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)).with_context(cannot)?;
     Ok(dir.display().to_string())

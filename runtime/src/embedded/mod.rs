@@ -5,6 +5,7 @@ mod chain;
 mod store;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,16 +35,25 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Topics under `dir`, which is created when it is not there.
+    /// Topics under `dir`, which is created when it is not there, for its owner alone.
     ///
     /// # Errors
     /// When the folder cannot be created.
     pub fn open(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| {
+        create_private_dir(dir).with_context(|| {
             format!("cannot create the folder {} for topics; choose another with --data-dir", dir.display())
         })?;
         Ok(Self { dir: dir.to_owned(), engine: SmartEngine::new(), topics: Mutex::default() })
     }
+}
+
+/// Makes a folder for log lines, in which people are named: only its owner looks into it. One that is there
+/// stays as it is.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_private_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 #[async_trait]
