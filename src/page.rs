@@ -29,6 +29,8 @@ pub const SCRIPT: &str = include_str!("page/live.js");
 /// The page's icon, SVG.
 pub const ICON: &str = include_str!("page/icon.svg");
 const STYLE: &str = include_str!("page/style.css");
+/// The script of our own, its stream of parts, and the icon.
+const RULES: &str = "; script-src 'self'; connect-src 'self'; img-src 'self'";
 /// How often what happens now is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,11 @@ impl Page {
             None => periods.next(),
             Some(name) => periods.find(|period| period.name() == name),
         }
+    }
+
+    /// What a browser may do with the page; nobody may frame it.
+    pub fn policy() -> String {
+        html::policy(STYLE, RULES) + "; frame-ancestors 'none'"
     }
 
     /// The names of the periods, in their order.
@@ -173,6 +180,6 @@ impl Page {
             }
             script src="live.js" {}
         };
-        html::document(self.shown.lang, "streampulse", STYLE, &body)
+        html::document(self.shown.lang, "streampulse", STYLE, &html::policy(STYLE, RULES), &body)
     }
 }

@@ -13,6 +13,7 @@ use sink::schema::{ALERTS, DELIVERIES};
 
 use crate::args::{AlertsArgs, Format};
 use crate::plan::Store;
+use crate::report::table::printable;
 
 /// How often to look for changes.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -90,7 +91,7 @@ async fn list_dead(database: &Database, format: Format) -> Result<()> {
         match format {
             Format::Json => writeln!(stdout, "{}", json(record))?,
             Format::Text => {
-                let text = |key: &str| record.get_str(key).unwrap_or("-");
+                let text = |key: &str| printable(record.get_str(key).unwrap_or("-"));
                 let tries = record.get_i64("tries").unwrap_or(0);
                 let (status, severity, receiver) = (text("status"), text("severity"), text("receiver"));
                 writeln!(stdout, "{status:<7} {severity:<9} {receiver}: {}", text("text"))?;
@@ -106,7 +107,7 @@ pub(super) fn show(alert: &Document, format: Format) -> Result<()> {
     match format {
         Format::Json => writeln!(stdout, "{}", json(alert))?,
         Format::Text => {
-            let text = |key: &str| alert.get_str(key).unwrap_or("-");
+            let text = |key: &str| printable(alert.get_str(key).unwrap_or("-"));
             let (status, severity) = (text("status"), text("severity"));
             writeln!(stdout, "{status:<7} {severity:<9} {}", text("text"))?;
         }

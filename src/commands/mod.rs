@@ -6,6 +6,7 @@ mod deliver;
 mod deploy;
 mod detect;
 mod doctor;
+mod guard;
 mod live;
 mod mongodb;
 mod mongosh;

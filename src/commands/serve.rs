@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -16,13 +16,10 @@ use futures_util::Stream;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use super::guard::guard;
 use crate::args::ServeArgs;
 use crate::page::{ICON, Page, Parts, Period, SCRIPT, Shown};
 use crate::plan::Store;
-
-/// The page loads nothing from elsewhere, and nobody frames it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
-                      img-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Runs the command until it is asked to stop.
 pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
@@ -45,12 +42,19 @@ pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<(TcpListen
     let listener =
         listener.with_context(|| format!("cannot listen on {address}; choose another with {flag}"))?;
     let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches {address} can read the page: it has neither a password nor TLS; put a proxy that has \
+             both before it, or leave it on 127.0.0.1"
+        );
+    }
     Ok((listener, address))
 }
 
 /// Serves a page, and what else there is to be served with it, for ever.
 pub(super) async fn serve(listener: TcpListener, page: Page, others: Router) -> Result<()> {
     let page = Arc::new(page);
+    let is_local = listener.local_addr()?.ip().is_loopback();
     let routes = Router::new()
         .route("/", get(whole))
         .route("/live", get(live))
@@ -58,6 +62,7 @@ pub(super) async fn serve(listener: TcpListener, page: Page, others: Router) -> 
         .route("/favicon.ico", get(async || ([(header::CONTENT_TYPE, "image/svg+xml")], ICON)))
         .with_state(page.clone())
         .merge(others);
+    let routes = guard(routes, is_local);
     tokio::select! {
         served = async { axum::serve(listener, routes).await } => served.context("the page's server has ended"),
         () = page.keep_up_to_date() => Ok(()),
@@ -85,8 +90,7 @@ impl Choice {
 
 async fn whole(State(page): State<Arc<Page>>, Query(choice): Query<Choice>) -> Result<Response, Refusal> {
     let period = choice.period(&page)?;
-    let headers: [(HeaderName, &str); 2] =
-        [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")];
+    let headers = [(header::CONTENT_SECURITY_POLICY, Page::policy())];
     Ok(match page.whole(period).await {
         Ok(text) => (headers, Html(text)).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{error:#}\n")).into_response(),

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::args::{Format, RetryArgs, SilenceArgs, SilencesArgs, UnsilenceArgs};
 use crate::mongodb::{reach, reach_to_read};
 use crate::plan::Store;
+use crate::report::table::printable;
 
 /// Adds a silence.
 pub(super) async fn silence(args: SilenceArgs) -> Result<ExitCode> {
@@ -76,7 +77,7 @@ fn shown(silence: &Silence) -> String {
     let named: Vec<String> =
         silence.matching.named().map(|(key, value)| format!("{} {value}", key.replace('_', " "))).collect();
     let what = if named.is_empty() { "all alerts".to_owned() } else { named.join(", ") };
-    format!("{} until {}  {what}: {}", silence.id, time(silence.until_ms), silence.reason)
+    printable(&format!("{} until {}  {what}: {}", silence.id, time(silence.until_ms), silence.reason))
 }
 
 fn json(silence: &Silence) -> Value {

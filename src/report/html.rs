@@ -5,7 +5,10 @@ pub(crate) mod charts;
 #[cfg(test)]
 mod tests;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
 
 use super::sentences;
 use super::table::printable;
@@ -31,7 +34,7 @@ pub fn render_html(report: &Report, lang: Lang) -> String {
             footer { "streampulse " (env!("CARGO_PKG_VERSION")) }
         }
     };
-    document(lang, &title, "", &body) + "\n"
+    document(lang, &title, "", &policy("", ""), &body) + "\n"
 }
 
 /// The sums of the period in words.
@@ -39,8 +42,15 @@ pub(crate) fn totals(report: &Report, lang: Lang) -> Markup {
     said(&sentences::totals(report, Words(lang)))
 }
 
-/// A whole document in our style, with `more` style.
-pub(crate) fn document(lang: Lang, title: &str, more: &str, body: &Markup) -> String {
+/// What a reader's browser may do with a document: take our style, with `more` style, and beyond that only what
+/// `rules` allow. So a name from a log that got into it as more than text could neither run nor tell anybody.
+pub(crate) fn policy(more: &str, rules: &str) -> String {
+    let hash = BASE64_STANDARD.encode(Sha256::digest(format!("{STYLE}{more}")));
+    format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'{rules}")
+}
+
+/// A whole document in our style, with `more` style, and its [`policy`].
+pub(crate) fn document(lang: Lang, title: &str, more: &str, policy: &str, body: &Markup) -> String {
     let language = match lang {
         Lang::En => "en",
         Lang::Pt => "pt",
@@ -50,6 +60,7 @@ pub(crate) fn document(lang: Lang, title: &str, more: &str, body: &Markup) -> St
         html lang=(language) {
             head {
                 meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }

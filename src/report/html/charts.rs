@@ -1,5 +1,6 @@
 //! The charts: a line over time as SVG, which stretches while its labels beside it do not; bars and the week
-//! as coloured elements. Each says its numbers in words too.
+//! as coloured elements. Each says its numbers in words too. No element has a style of its own, so that a
+//! reader's browser can refuse all styles but the one sheet.
 
 use maud::{Markup, html};
 
@@ -10,6 +11,8 @@ use crate::report::{ContentShare, Stretch};
 const HEIGHT: f64 = 100.0;
 /// Colours of the style sheet.
 const COLORS: usize = 8;
+/// Shades of the style sheet from no accesses to most.
+const SHADES: f64 = 20.0;
 /// Instants named below the timeline.
 const MARKS: usize = 4;
 
@@ -56,9 +59,9 @@ pub(crate) fn timeline(stretches: &[Stretch], limit: Option<u64>, words: Words) 
                     }
                 }
             }
-            div.x {
+            svg.x {
                 @for (index, stretch) in stretches.iter().enumerate().step_by(every) {
-                    span style=(format!("left:{:.1}%", percent(index as u64, width as u64))) {
+                    text x=(format!("{:.1}%", percent(index as u64, width as u64))) y="1em" {
                         (words.moment(stretch.local))
                     }
                 }
@@ -83,7 +86,7 @@ fn round_up(n: u64) -> u64 {
 
 /// A bar of `n` against `max`.
 pub(super) fn bar(n: u64, max: u64) -> Markup {
-    html! { div.track { div.fill style=(format!("width:{:.1}%", percent(n, max))) {} } }
+    html! { svg.track { rect.fill width=(format!("{:.1}%", percent(n, max))) height="100%" {} } }
 }
 
 fn percent(n: u64, max: u64) -> f64 {
@@ -93,14 +96,17 @@ fn percent(n: u64, max: u64) -> f64 {
 /// Shares beside each other, in the order and colours of `names`.
 pub(super) fn stacked(contents: &[ContentShare], names: &[&str], words: Words) -> Markup {
     let share = |name: &str| contents.iter().find(|content| content.content_type == name).map(|c| c.share);
+    let mut end = 0.0;
+    let parts = names.iter().enumerate().filter_map(|(index, name)| {
+        let (share, start) = (share(name)?, end);
+        end += share * 100.0;
+        Some((index % COLORS, start, share, format!("{} {}", words.content_type(name), words.percent(share))))
+    });
     html! {
-        div.track {
-            @for (index, name) in names.iter().enumerate() {
-                @if let Some(share) = share(name) {
-                    @let told = format!("{} {}", words.content_type(name), words.percent(share));
-                    div class=(format!("part c{}", index % COLORS)) style=(format!("width:{:.2}%", share * 100.0))
-                        title=(told) {}
-                }
+        svg.track {
+            @for (color, start, share, told) in parts {
+                rect class=(format!("c{color}")) x=(format!("{start:.2}%"))
+                    width=(format!("{:.2}%", share * 100.0)) height="100%" { title { (told) } }
             }
         }
     }
@@ -129,7 +135,7 @@ pub(super) fn week(hours_by_weekday: &[[u64; 24]; 7], words: Words) -> Markup {
                         tr {
                             th { (words.weekday(weekday)) }
                             @for (hour, n) in hours.iter().enumerate() {
-                                td style=(format!("--v:{:.0}%", percent(*n, max)))
+                                td class=(format!("v{:.0}", percent(*n, max) / 100.0 * SHADES))
                                     title=(format!("{} {hour:02}:00: {}", words.weekday(weekday), words.int(*n))) {}
                             }
                         }
