@@ -14,7 +14,7 @@ use streampulse::config::Config;
 
 const MONGODB: &str = include_str!("../docs/mongodb.md");
 const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("README.md", include_str!("../README.md")),
     ("docs/OPERATIONS.md", OPERATIONS),
     ("docs/alerts.md", include_str!("../docs/alerts.md")),
@@ -22,11 +22,20 @@ const PAGES: [(&str, &str); 7] = [
     ("docs/grafana.md", include_str!("../docs/grafana.md")),
     ("docs/fluvio.md", include_str!("../docs/fluvio.md")),
     ("docs/mongodb.md", MONGODB),
+    ("docs/SECURITY.md", include_str!("../docs/SECURITY.md")),
 ];
 const XTASK: &str = include_str!("../xtask/src/main.rs");
 /// Flags of other programs that stand alone in a text: of mongod, mongodump, smdk and Docker Compose.
-const FLAGS_OF_OTHERS: [&str; 6] =
-    ["--auth", "--nowasi", "--oplog", "--oplogReplay", "--profile", "--zstdDefaultCompressionLevel"];
+const FLAGS_OF_OTHERS: [&str; 8] = [
+    "--auth",
+    "--nowasi",
+    "--oplog",
+    "--oplogReplay",
+    "--profile",
+    "--tlsAllowConnectionsWithoutCertificates",
+    "--tlsMode",
+    "--zstdDefaultCompressionLevel",
+];
 
 /// The fenced blocks of a page that are of one language.
 fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {

@@ -25,6 +25,7 @@ mod pipeline;
 mod processes;
 mod report;
 mod sample;
+mod security;
 mod serve;
 mod shards;
 mod smartmodules;
