@@ -27,7 +27,8 @@ async fn who_loaded_a_checkpoint_before_moves_it_no_more() {
     }
     second.commit(&progress, (9, 12), doc! { "by": "second" }, &[]).await.expect("it is the last one");
     let states = database.collection::<Document>("pipeline_state");
-    let stored = states.find_one(doc! { "_id": "job|topic|0" }).await.expect("an answer").expect("a checkpoint");
+    let stored =
+        states.find_one(doc! { "_id": "job|topic|0" }).await.expect("an answer").expect("a checkpoint");
     assert_eq!((stored.get_i64("next").ok(), stored.get_str("by").ok()), (Some(12), Some("second")));
 }
 

@@ -61,8 +61,7 @@ async fn run_stream(sink: &Sink) -> Result<()> {
     let mut stream = sink.rollups.open(0, next, vec![anomaly]).await?;
     sink.progress.count_chain(JOB, 0, stream.chain_nanos());
     sink.progress.begin(JOB, 0);
-    let mut job =
-        Alerts { sink, checkpoint, next, written: next, saved: next, changed: HashMap::new() };
+    let mut job = Alerts { sink, checkpoint, next, written: next, saved: next, changed: HashMap::new() };
     loop {
         let mut state = job.take(&stream.next().await?)?;
         while state.is_none() && job.changed.len() < GATHERED_MAX {

@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod connector;
 pub mod events;
 mod gathered;
+pub mod guard;
 pub mod heartbeat;
 pub mod jobs;
 pub mod logging;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -21,11 +21,12 @@ use mongodb::bson::doc;
 use prometheus::{Registry, TEXT_FORMAT};
 use runtime::{Bounds, Topic};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::guard::{guard, listen};
 use crate::jobs::Work;
+use crate::secret::without_credentials;
 use crate::{Sink, alerts, events, rollups};
 
 pub(crate) use families::Writes;
@@ -81,11 +82,8 @@ impl Monitor {
     pub async fn serve(self: &Arc<Self>, address: Option<SocketAddr>) -> Result<JoinSet<()>> {
         let mut serving = JoinSet::new();
         let Some(address) = address else { return Ok(serving) };
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.with_context(|| {
-            format!("cannot listen on {address}; choose another with --metrics or STREAMPULSE_METRICS")
-        })?;
-        let (address, routes) = (listener.local_addr()?, self.routes());
+        let (listener, address) = listen(address, "--metrics or STREAMPULSE_METRICS").await?;
+        let routes = guard(self.routes(), address.ip().is_loopback());
         tracing::info!("metrics are at http://{address}/metrics");
         serving.spawn(async move {
             if let Err(error) = axum::serve(listener, routes).await {
@@ -127,7 +125,7 @@ impl Monitor {
     /// The work has ended, and with it, soon, the process.
     pub fn ended<T>(&self, ended: &Result<T>) {
         if let Err(error) = ended {
-            self.failure.get_or_init(|| format!("{error:#}"));
+            self.failure.get_or_init(|| without_credentials(&format!("{error:#}")));
         }
     }
 

@@ -6,7 +6,6 @@ mod deliver;
 mod deploy;
 mod detect;
 mod doctor;
-mod guard;
 mod live;
 mod mongodb;
 mod mongosh;

@@ -1,7 +1,6 @@
 //! `serve`: the live page, for those without Grafana.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,9 +13,9 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use futures_util::Stream;
 use serde::Deserialize;
+use sink::guard::{guard, listen};
 use tokio::net::TcpListener;
 
-use super::guard::guard;
 use crate::args::ServeArgs;
 use crate::page::{ICON, Page, Parts, Period, SCRIPT, Shown};
 use crate::plan::Store;
@@ -34,21 +33,6 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
     };
     reached.close().await;
     done.map(|()| ExitCode::SUCCESS)
-}
-
-/// Takes the address of a page that `flag` has given.
-pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {address}; choose another with {flag}"))?;
-    let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
-        tracing::warn!(
-            "whoever reaches {address} can read the page: it has neither a password nor TLS; put a proxy that has \
-             both before it, or leave it on 127.0.0.1"
-        );
-    }
-    Ok((listener, address))
 }
 
 /// Serves a page, and what else there is to be served with it, for ever.

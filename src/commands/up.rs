@@ -14,6 +14,7 @@ use runtime::cluster::{Address, Cluster};
 use runtime::lease::Holder;
 use runtime::{Embedded, Runtime, Topic};
 use sink::connector::asked_to_stop;
+use sink::guard::listen;
 use sink::heartbeat::Heart;
 use sink::jobs::{Jobs, Work};
 use sink::monitor::Monitor;
@@ -93,7 +94,7 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
 /// Takes the address of the live page before anything starts.
 async fn page(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
     let Some(address) = address else { return Ok(None) };
-    let (listener, address) = serve::listen(address, "--serve").await?;
+    let (listener, address) = listen(address, "--serve").await?;
     tracing::info!("the live page is at http://{address}/");
     Ok(Some(listener))
 }

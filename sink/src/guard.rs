@@ -1,13 +1,15 @@
 //! What holds for everything that is served over HTTP, whatever the route: it is only read, a browser does
 //! nothing with it but show it, and a foreign name that was made to point at this machine gets nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
+use tokio::net::TcpListener;
 
 /// What a browser may do with an answer that says nothing about it itself.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -24,10 +26,28 @@ fn headers() -> [(HeaderName, &'static str); 6] {
     ]
 }
 
+/// Takes the address that `flag` has given, and gives the one that was taken.
+///
+/// # Errors
+/// When it cannot be taken.
+pub async fn listen(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {address}; choose another with {flag}"))?;
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches {address} can read what is served there: it has neither a password nor TLS; put a proxy \
+             that has both before it, or leave it on 127.0.0.1"
+        );
+    }
+    Ok((listener, address))
+}
+
 /// Puts the guard before all of `routes`. On a loopback address (`is_local`) only its own names are answered:
 /// there a page of somebody else could reach us through the browser of a person at this machine, by a name of
 /// its own that resolves to 127.0.0.1.
-pub(super) fn guard(routes: Router, is_local: bool) -> Router {
+pub fn guard(routes: Router, is_local: bool) -> Router {
     routes.layer(from_fn(move |request: Request, next: Next| async move {
         let mut response = if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let allow = [(header::ALLOW, "GET, HEAD")];
