@@ -259,7 +259,7 @@ async fn numbers_are_those_of_mongodb_and_of_the_log() {
     let documents: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).expect(line)).collect();
     for (line, document) in log.iter().zip(&documents) {
         let is_text = |key: &&str| document[*key].as_str().is_some_and(|text| !text.is_empty());
-        assert!(["timestamp", "level", "target", "message"].iter().all(|key| is_text(key)), "{line}");
+        assert!(["timestamp", "level", "target", "message"].iter().all(is_text), "{line}");
     }
     let alert = documents.iter().find(|line| line["level"] == "WARN" && line["target"] == "sink::alerts");
     assert!(
