@@ -301,16 +301,23 @@ impl Config {
     }
 }
 
-/// The parser's own text quotes the line, in which a secret can stand.
+/// The parser's own text quotes the line, in which a secret can stand; its key is told.
 fn told(text: &str, error: &toml::de::Error) -> anyhow::Error {
     let what = without_values(error.message());
     match error.span() {
         Some(span) => {
-            let before = text.get(..span.start).unwrap_or(text);
-            anyhow!("line {}: {what}", before.matches('\n').count() + 1)
+            let above = text.get(..span.start).unwrap_or(text).matches('\n').count();
+            let key = text.lines().nth(above).and_then(|line| line.split_once('='));
+            let key = key.map(|(key, _)| key.trim()).filter(|key| key.chars().all(is_bare));
+            let key = key.map(|key| format!(" ({key})")).unwrap_or_default();
+            anyhow!("line {}{key}: {what}", above + 1)
         }
         None => anyhow!(what),
     }
+}
+
+fn is_bare(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "-_.".contains(char)
 }
 
 fn check_topic(spec: &TopicSpec) -> Result<()> {
