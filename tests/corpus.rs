@@ -97,7 +97,7 @@ fn wasm_makes_of_lines_what_native_code_does() {
         let lines: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
         let record = |(index, line): (i64, &&[u8])| {
             let mut record = Record::new(line.to_vec());
-            record.preamble.set_offset_delta(if stored_at_ms == NOW_MS { index } else { i64::MAX - index });
+            record.preamble.set_offset_delta(if stored_at_ms == NOW_MS { index } else { (1 << 40) - index });
             record
         };
         let records = (0..).zip(&lines).map(record).collect();
