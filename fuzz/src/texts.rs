@@ -18,7 +18,7 @@ pub fn connector(input: &[u8]) {
     let uri = format!("mongodb://user:{SECRET}@localhost/");
     let secrets = BTreeMap::from([("MONGODB_URI".to_owned(), uri), ("S".to_owned(), SECRET.to_owned())]);
     let shown = match ConnectorConfig::parse(text, &secrets) {
-        Ok(config) => format!("{:?}", config.mongodb),
+        Ok(config) => format!("{config:?}"),
         Err(error) => format!("{error:#} {error:?}"),
     };
     assert!(text.contains(SECRET) || !shown.contains(SECRET), "{shown}");
