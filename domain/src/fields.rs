@@ -57,8 +57,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Writes them into a document. Names are made harmless: `$` and `.` become their full-width forms (as
-    /// MongoDB's manual advises), NUL the replacement character, and of names that became equal the second gets
-    /// `_` appended, the third `_3`, and so on.
+    /// MongoDB's manual advises), NUL the replacement character, and of names that became equal the second
+    /// gets `_` appended, the third `_3`, and so on.
     pub fn write(&self, document: &mut Writer) {
         let mut write = |name: &str, value: &Extra| match value {
             Extra::Json(json) => document.json(name, *json),
@@ -72,7 +72,8 @@ impl<'a> Fields<'a> {
         for (name, value) in &self.0 {
             let mut free = harmless_name(name);
             if harmless.contains_key(&free) {
-                // Where the last one was put is remembered: a line can hold thousands of names that become equal.
+                // Where the last one was put is remembered: a line can hold thousands of names that become
+                // equal.
                 let name = free.clone();
                 let count = equal.entry(free.clone()).or_insert(1);
                 while harmless.contains_key(&free) {

@@ -112,8 +112,8 @@ pub fn state_and_frames(mut input: &[u8]) -> (&[u8], Vec<&[u8]>) {
     (state, parts)
 }
 
-/// A state, and frames that a detector goes on with: the state is refused, or all alerts are sound, and the state
-/// afterwards is one that gives the same again.
+/// A state, and frames that a detector goes on with: the state is refused, or all alerts are sound, and the
+/// state afterwards is one that gives the same again.
 pub fn state(input: &[u8]) {
     let settings = AnomalySettings::parse(&anomaly_params()).expect("valid");
     let (state, frames) = state_and_frames(input);

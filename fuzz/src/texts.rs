@@ -33,7 +33,8 @@ pub fn pipeline(input: &[u8]) {
     }
 }
 
-/// Words of a command line, one a line: refused with a text, or taken. The first is taken for an incident too.
+/// Words of a command line, one a line: refused with a text, or taken. The first is taken for an incident
+/// too.
 pub fn flags(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let words: Vec<&str> = text.lines().collect();

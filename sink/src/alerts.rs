@@ -4,9 +4,9 @@
 //! # Delivery
 //! Alerts have deterministic ids and replace themselves, so they are written the moment they come; what came
 //! during a write is written together. Each write is one transaction with the checkpoint, which stops whoever
-//! was followed by another process. Whenever the module hands out its state, that and the position are written
-//! too; after a crash the module starts again from that state at that position, and gives the same alerts
-//! again.
+//! was followed by another process. Whenever the module hands out its state, that and the position are
+//! written too; after a crash the module starts again from that state at that position, and gives the same
+//! alerts again.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;

@@ -165,11 +165,12 @@ impl Checkpoint {
     }
 
     /// Moves from `from` to `to` together with `writes`, in one transaction where there are any, as often as
-    /// it takes; exactly one of many tries takes effect. Where `to` is `from`, several may: then `writes` must
-    /// be such that doing them again changes nothing. `fields` are set in the checkpoint's document.
+    /// it takes; exactly one of many tries takes effect. Where `to` is `from`, several may: then `writes`
+    /// must be such that doing them again changes nothing. `fields` are set in the checkpoint's document.
     ///
     /// # Errors
-    /// [`Followed`] when another process has loaded or moved the checkpoint; else when MongoDB refuses for good.
+    /// [`Followed`] when another process has loaded or moved the checkpoint; else when MongoDB refuses for
+    /// good.
     pub async fn commit(
         &mut self,
         progress: &Progress,
@@ -213,7 +214,8 @@ impl Checkpoint {
         if !is("writer", self.writer) {
             return Err(Failure::Followed);
         }
-        // Where the position moves, it tells of an earlier try that was committed without its answer reaching us.
+        // Where the position moves, it tells of an earlier try that was committed without its answer
+        // reaching us.
         if from != to && is("next", signed(to)) {
             return Ok(());
         }

@@ -124,8 +124,8 @@ impl Jobs {
     }
 }
 
-/// Does `job`, and begins it again from its checkpoint when MongoDB goes away while it starts; once it runs, it
-/// waits by itself.
+/// Does `job`, and begins it again from its checkpoint when MongoDB goes away while it starts; once it
+/// runs, it waits by itself.
 async fn persistent<F: Future<Output = Result<()>>>(
     job: impl Fn() -> F,
     progress: &Progress,

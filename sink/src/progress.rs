@@ -14,8 +14,8 @@ use crate::{events, rollups};
 
 /// How many minutes are kept for the live view.
 const MINUTES_KEPT_MAX: usize = 5;
-/// How many alerts are known by their ids. One that was forgotten, so many alerts later, counts as new should it
-/// change once more, and as closed until then.
+/// How many alerts are known by their ids. One that was forgotten, so many alerts later, counts as new
+/// should it change once more, and as closed until then.
 const ALERTS_KNOWN_MAX: usize = 100_000;
 
 /// Counters and positions, shared by the jobs of one process.

@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: lists what is fuzzed, or hands one target inputs that reach ever more of its code
-//! (libFuzzer, on the stable compiler). What reaches code that nothing reached before joins the kept inputs in
-//! `fuzz/corpus`, and so does an input that finds a fault; tests replay them.
+//! (libFuzzer, on the stable compiler). What reaches code that nothing reached before joins the kept inputs
+//! in `fuzz/corpus`, and so does an input that finds a fault; tests replay them.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -8,8 +8,8 @@ use crate::vocabulary::is_name;
 
 /// Most cells in one part.
 pub const CELLS_PER_PART_MAX: usize = 2_000;
-/// Most devices, and content types, that are named: as many as have an index. A replay of what is stored can have
-/// those of several vocabularies.
+/// Most devices, and content types, that are named: as many as have an index. A replay of what is stored
+/// can have those of several vocabularies.
 const NAMES_LISTED_MAX: usize = 256;
 /// Most users in one part.
 pub const USERS_PER_PART_MAX: usize = 100_000;

@@ -23,8 +23,8 @@ use crate::normalize::EVENT_TIME_MS_END;
 
 /// Version of all frames.
 pub const VERSION: u8 = 2;
-/// When a batch can have been stored, in milliseconds since 1970. Whoever produces tells the time, so it can be
-/// anything; see [`crate::filter_map::write_frame`] for what is done then.
+/// When a batch can have been stored, in milliseconds since 1970. Whoever produces tells the time, so it
+/// can be anything; see [`crate::filter_map::write_frame`] for what is done then.
 pub const STORED_AT_MS: Range<i64> = 0..EVENT_TIME_MS_END;
 const MAGIC: [u8; 2] = *b"SP";
 
