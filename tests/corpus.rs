@@ -26,6 +26,9 @@ const MEMORY_BYTES_MAX: usize = 128 << 20;
 /// States that a chain of its own goes on from, each of which is compiled anew.
 const STATES_IN_WASM_MAX: usize = 12;
 
+/// What takes an input, and panics where it finds a fault.
+type Target = fn(&[u8]);
+
 /// The kept inputs of a target, in the order of their names.
 fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
@@ -38,7 +41,7 @@ fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn no_kept_input_finds_a_fault() {
-    let targets: [(&str, fn(&[u8])); 6] = [
+    let targets: [(&str, Target); 6] = [
         ("line", bytes::line),
         ("frame", bytes::frame),
         ("state", bytes::state),
@@ -62,7 +65,7 @@ fn no_kept_input_finds_a_fault() {
 /// What coverage leads to takes long for these, so that at least their kept inputs are tried in many wrong ways.
 #[test]
 fn no_mutated_text_finds_a_fault() {
-    let targets: [(&str, fn(&[u8])); 3] =
+    let targets: [(&str, Target); 3] =
         [("connector", texts::connector), ("pipeline", texts::pipeline), ("flags", texts::flags)];
     let mut rng = ChaCha8Rng::seed_from_u64(14);
     for (target, run) in targets {

@@ -303,7 +303,7 @@ async fn every_error_says_what_to_do() {
     let flags = case.flags();
     refused(
         "up --mongodb-uri mongodb://127.0.0.1:1/ --wait-for-mongodb 300ms",
-        "did not answer within 0.3 s; start it",
+        "did not answer within 0.3 s (I/O error: Connection refused (os error 111)); start it",
     );
     refused(
         &format!("up --config wrong.toml {flags}"),

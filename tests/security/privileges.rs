@@ -118,7 +118,7 @@ async fn reader_and_writer_can_do_no_more_than_they_should() {
             }
         }
         let seen = client.list_database_names().await.expect("the own ones");
-        assert_eq!(seen, [name.clone()], "{user} sees other databases");
+        assert_eq!(seen, std::slice::from_ref(&name), "{user} sees other databases");
     }
     assert_eq!(server.dump(&name).await, before, "nothing has changed");
     assert_eq!(private.count_documents(doc! {}).await.expect("a count"), 1);

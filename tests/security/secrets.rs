@@ -284,7 +284,7 @@ fn a_password_that_was_typed_is_warned_of_and_not_repeated() {
         format!("report --mongodb-uri {uri} --bogus"),
         format!("report {uri}"),
         format!("report --listen {uri}"),
-        format!("{uri}"),
+        uri.to_string(),
         format!("report --from {uri}"),
         format!("report --lang={uri}"),
         format!("report --database {uri} --wait-for-mongodb 1s --mongodb-uri mongodb://{AWAY}/"),
