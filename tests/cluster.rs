@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fluvio::Fluvio;
+use crate::processes::{kill, signal};
 use crate::sample::{Sample, all};
 use crate::support::{database, database_name, mongodb_uri, run, streampulse};
 
@@ -141,21 +142,11 @@ impl Case {
     }
 }
 
-fn kill(child: &mut Child) {
-    child.kill().expect("it can be killed");
-    child.wait().expect("it ends");
-}
-
-fn signal(signal: &str, child: &Child) {
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
-    assert!(sent.expect("kill runs").success());
-}
-
 /// Ends a connector, which must still be at work.
 fn terminate(case: &Case, (job, copy): (&str, usize), mut child: Child) {
     let log = || std::fs::read_to_string(case.path().join(format!("{job}-{copy}.log"))).unwrap_or_default();
     assert!(child.try_wait().expect("a state").is_none(), "it has ended by itself: {}", log());
-    signal("-TERM", &child);
+    assert!(signal(child.id(), "TERM"));
     let ended = child.wait().expect("it ends");
     assert!(ended.success(), "{ended}: {}", log());
 }
@@ -330,10 +321,10 @@ async fn a_stopped_connector_is_followed_and_does_no_harm_when_it_goes_on() {
     case.stored(4_000).await;
     let others = [("events", 1), ("rollups", 2), ("alerts", 3)]
         .map(|(job, copy)| ((job, copy), case.connector(job, copy)));
-    signal("-STOP", &first);
+    assert!(signal(first.id(), "STOP"));
     let reached = case.stored(4_000).await;
     case.stored(reached + 4_000).await;
-    signal("-CONT", &first);
+    assert!(signal(first.id(), "CONT"));
     assert!(produce.wait().expect("it ends").success(), "{}", case.errors());
     case.counted(sample.accepted).await;
     sample.check(&case.database).await;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rcgen::{
 };
 use streampulse::mongod;
 
+use crate::processes::{free_port, remember_folder, remember_process};
 use crate::support::{run, streampulse};
 
 /// Longest time that the server may take to be ready.
@@ -27,8 +28,6 @@ pub const CLIENT: &str = "pipeline";
 pub struct Server {
     dir: PathBuf,
     port: u16,
-    /// As in `support`: ends the server when the test process has ended, however it did.
-    _watcher: Child,
 }
 
 /// An authority that signs certificates.
@@ -92,8 +91,7 @@ impl Server {
             std::fs::set_permissions(dir.join(file), ours_alone).expect("our own file");
         }
         std::fs::create_dir(dir.join("mongod")).expect("a folder");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.expect("a free port").port();
+        let port = free_port();
         let mut command = Command::new(mongod::program().expect("a mongod"));
         command.current_dir(&dir).args(["--dbpath", "mongod", "--port", &port.to_string()]);
         command.args(["--bind_ip", "127.0.0.1", "--replSet", "secured", "--auth", "--keyFile", "key"]);
@@ -102,10 +100,9 @@ impl Server {
         command.args(["--wiredTigerCacheSizeGB", "0.25", "--logpath", "log.txt"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("mongod starts");
-        let script = r#"read _; kill -9 "$0"; rm -rf "$1""#;
-        let mut watcher = Command::new("sh");
-        watcher.args(["-c", script, &child.id().to_string()]).arg(&dir).stdin(Stdio::piped());
-        let this = Self { dir, port, _watcher: watcher.spawn().expect("a shell") };
+        remember_process(child.id(), "mongod");
+        remember_folder(&dir);
+        let this = Self { dir, port };
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(this.set_up());
         assert!(child.try_wait().expect("our child").is_none(), "mongod has ended");
