@@ -9,7 +9,7 @@ use crate::mongod::Mongod;
 use crate::{apt, build_and_setup, cargo, mongod, step};
 
 /// The test that does it, which is left out of the run of all tests: it takes the processors from the others.
-pub const TESTS: &str = "chaos::";
+pub const TESTS: &str = "chaos::no_fault";
 /// Rounds where nobody says how many.
 const ROUNDS_DEFAULT: u64 = 10;
 /// Rounds of the short run.
