@@ -1,12 +1,11 @@
 //! A Fluvio cluster of the tests' own: its programs from the Fluvio that is installed, its data in a folder of
 //! its own, its ports any that are free. A cluster of the user's is left alone.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-
-use crate::processes::free_port;
 
 /// Longest time that anything of a cluster may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -229,4 +228,9 @@ fn runner(cli: &Path) -> PathBuf {
     let places = [beside.join("fluvio-run"), beside.join("../extensions/fluvio-run")];
     let found = places.into_iter().find(|place| place.is_file());
     found.unwrap_or_else(|| PathBuf::from("fluvio-run"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
 }
