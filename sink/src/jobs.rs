@@ -164,13 +164,10 @@ pub async fn alone<F: Future<Output = Result<()>>>(
             () = lease.lost() => Ok(()),
         };
         end();
-        // Somebody was slow between taking the lease and loading the checkpoint; by now it is ours alone.
-        if matches!(&done, Err(error) if error.is::<Followed>()) {
-            tracing::warn!("another process had the checkpoint of {}; beginning again", lease.name());
-            continue;
-        }
-        // Whatever went wrong without the lease came from a successor that is at work already.
-        if lease.check().is_ok() && lease.is_held().await? {
+        // Whatever went wrong without the lease came from a successor that is at work already. With it, a
+        // checkpoint can have another owner too: one who was slow between taking the lease and loading.
+        let was_followed = matches!(&done, Err(error) if error.is::<Followed>());
+        if !was_followed && lease.check().is_ok() && lease.is_held().await? {
             return done;
         }
         tracing::warn!("{} was taken over by another process; standing by", lease.name());
