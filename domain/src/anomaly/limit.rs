@@ -13,7 +13,7 @@ pub const JUDGED_MS: i64 = 180 * MINUTE_MS;
 /// How long after its end a minute closes, in milliseconds of event time, or of silence.
 pub const CLOSE_AFTER_MS: i64 = MINUTE_MS;
 /// Most minutes that are kept, of the platform and of all slices with a limit together, each of which has
-/// an equal part of them; the oldest make room. So many have a state far below the 16 MB of one document in
+/// an equal part of them; those from the future make room, and then the oldest. So many have a state far below the 16 MB of one document in
 /// MongoDB.
 pub const MINUTES_MAX: usize = 100_000;
 
@@ -90,10 +90,16 @@ impl Minutes {
         }
     }
 
-    /// Drops the oldest minutes where there are more than `minutes_max`.
-    pub fn bound(&mut self, minutes_max: usize, now_ms: i64, changes: &mut Changes) {
+    /// Drops minutes where there are more than `minutes_max`: those after `present`, the last that can be now,
+    /// and then the oldest.
+    pub fn bound(&mut self, minutes_max: usize, present: u32, now_ms: i64, changes: &mut Changes) {
         while self.by_minute.len() > minutes_max {
-            self.drop_first(now_ms, changes);
+            let from_the_future = self.by_minute.last_key_value().is_some_and(|(&last, _)| last > present);
+            let dropped =
+                if from_the_future { self.by_minute.pop_last() } else { self.by_minute.pop_first() };
+            if let Some((minute, mut state)) = dropped {
+                close(minute, &mut state, now_ms, changes);
+            }
         }
     }
 
@@ -121,12 +127,6 @@ impl Minutes {
 
     fn judged_from_ms(&self) -> i64 {
         self.watermark_ms.saturating_sub(JUDGED_MS)
-    }
-
-    fn drop_first(&mut self, now_ms: i64, changes: &mut Changes) {
-        if let Some((minute, mut state)) = self.by_minute.pop_first() {
-            close(minute, &mut state, now_ms, changes);
-        }
     }
 
     /// Takes the alerts right after `minute` into its incident. So an incident is named after the first

@@ -7,7 +7,8 @@
 //!   [`bots`] find
 //! - [`series`]: the score of any series of numbers, for `streampulse detect --csv`
 //!
-//! It is a pure function of its state and the log: time comes from ticks, every frame is known by its source
+//! It is a pure function of its state and the log: time comes from ticks, which no batch is believed that says
+//! it is later, every frame is known by its source
 //! position, and a batch that is run again on a live instance gives its last output again, byte for byte.
 
 mod alert;
@@ -26,10 +27,10 @@ mod watch;
 
 use std::collections::BTreeMap;
 
-use crate::CODE_HASH;
 use crate::params::AnomalySettings;
 use crate::positions::Admission;
 use crate::wire::{self, AlertsFrame, DeltaFrame, Kind, Tick};
+use crate::{CODE_HASH, MINUTE_MS, MINUTES_END};
 
 pub use bots::KNOWN_USERS_MAX;
 pub use limit::{CLOSE_AFTER_MS, JUDGED_MS, MINUTES_MAX};
@@ -132,6 +133,7 @@ impl Detector {
     }
 
     fn take_delta(&mut self, frame: &DeltaFrame, changes: &mut Altered) -> Result<(), String> {
+        let (present_ms, present) = (self.state.present_ms(), minute_of(self.state.present_ms()));
         let State { positions, partitions, minutes, slices, open, .. } = &mut self.state;
         match positions.admit(frame) {
             Admission::Seen => return Ok(()),
@@ -144,8 +146,7 @@ impl Detector {
             }
             Admission::Apply => positions.advance(frame),
         }
-        let partition = partitions.entry(frame.header.source).or_default();
-        partition.event_time_ms = partition.event_time_ms.max(frame.delta.event_time_ms);
+        partitions.entry(frame.header.source).or_default().tell(frame.delta.event_time_ms, present_ms);
         let sums = open::sums(&frame.delta);
         let stored_at_ms = frame.header.stored_at_ms;
         let minutes_max = MINUTES_MAX / (1 + self.settings.limits.len());
@@ -158,7 +159,7 @@ impl Detector {
             if let Some(limit) = limit {
                 minutes.judge(limit, stored_at_ms, changes);
             }
-            minutes.bound(minutes_max, stored_at_ms, changes);
+            minutes.bound(minutes_max, present, stored_at_ms, changes);
         };
         count(&Slice::Total, minutes, self.settings.limit_per_minute, &mut changes.platform);
         for (slice, &limit) in &self.settings.limits {
@@ -167,13 +168,18 @@ impl Detector {
         }
         if self.settings.false_alerts_per_week > 0.0 {
             open.add(&sums, &frame.delta, stored_at_ms);
+            open.make_room(present);
             while self.state.open.is_full() && self.judge_next(i64::MAX, stored_at_ms, changes) {}
         }
         Ok(())
     }
 
     fn take_tick(&mut self, tick: &Tick, changes: &mut Altered) -> bool {
-        let State { partitions, minutes, slices, rests, .. } = &mut self.state;
+        self.state.clock_ms = Some(tick.wall_ms);
+        let present_ms = self.state.present_ms();
+        let State { partitions, minutes, slices, rests, open, .. } = &mut self.state;
+        open.forget_after(minute_of(present_ms));
+        partitions.0.values_mut().for_each(|partition| partition.confirm(present_ms));
         for position in &tick.positions {
             partitions.entry(position.source).or_default().drained =
                 position.next_offset == position.end_offset;
@@ -235,6 +241,11 @@ impl Detector {
         }
         true
     }
+}
+
+/// The minute of a time; that of one before 1970 is the first, and there is a last one.
+fn minute_of(ms: i64) -> u32 {
+    u32::try_from(ms.div_euclid(MINUTE_MS).clamp(0, MINUTES_END.into())).unwrap_or(MINUTES_END)
 }
 
 /// What one batch changed.

@@ -157,6 +157,29 @@ impl Open {
         self.by_minute.len() > OPEN_MINUTES_MAX || self.bytes > OPEN_BYTES_MAX
     }
 
+    /// Forgets as many of the minutes after `present`, the last that can be now, as are too many.
+    pub fn make_room(&mut self, present: u32) {
+        while self.is_full() && self.ends_after(present) {
+            self.forget_last();
+        }
+    }
+
+    /// Forgets the minutes after `present`. A batch that said a wrong time of itself opened them.
+    pub fn forget_after(&mut self, present: u32) {
+        while self.ends_after(present) {
+            self.forget_last();
+        }
+    }
+
+    fn ends_after(&self, present: u32) -> bool {
+        self.by_minute.last_key_value().is_some_and(|(&last, _)| last > present)
+    }
+
+    fn forget_last(&mut self) {
+        let forgotten = self.by_minute.pop_last();
+        self.bytes -= forgotten.map_or(0, |(_, counts)| counts.bytes());
+    }
+
     /// The next minute, if it ends at or before `end_ms_max`; one without accesses is empty. Of a log that is
     /// off there is none until lines come again, however far a clock jumps.
     pub fn take(&mut self, end_ms_max: i64) -> Option<(u32, Counts)> {
@@ -323,7 +346,10 @@ mod tests {
         add(&mut open, M + max + 6, 1, M + max);
         assert!(open.by_minute.len() == OPEN_MINUTES_MAX && !open.is_full(), "too far ahead of its batch");
         add(&mut open, M + max + 5, 1, M + max);
+        open.make_room(M + max + 5);
         assert!(open.is_full());
+        open.make_room(M + max);
+        assert!(!open.is_full(), "one from the future makes room");
 
         let mut open = Open::default();
         let delta = |minute: u32| Delta {

@@ -10,9 +10,12 @@ use crate::MINUTES_END;
 use crate::anomaly::bytes::{Reader, Writer};
 use crate::event_id::Source;
 use crate::positions::{Position, Positions};
+use crate::window::EVENT_TIME_AHEAD_MS_MAX;
 
 /// Version of the bytes.
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
+/// The version that believed every batch what it said of its time.
+const WITHOUT_CLOCK: u64 = 3;
 /// The version that learned in another way; what it learned is forgotten.
 const LEARNED_OTHERWISE: u64 = 2;
 /// The version that knew the limit of the platform alone.
@@ -33,6 +36,8 @@ pub(super) struct State {
     pub rests: BTreeMap<Source, (u64, i64)>,
     /// Wall time of the tick at which the state was last handed out.
     pub handed_out_ms: i64,
+    /// Wall time of the last tick; `None` before the first.
+    pub clock_ms: Option<i64>,
 }
 
 /// Event time and progress of every partition.
@@ -42,10 +47,30 @@ pub(super) struct Partitions(pub BTreeMap<Source, Partition>);
 /// What is known of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Partition {
-    /// Its event time, in milliseconds, once a line has told it.
+    /// Its event time, in milliseconds, once a line has told it that was not ahead of the clock.
     pub event_time_ms: Option<i64>,
+    /// What a batch since the last tick has told that is ahead of that tick.
+    pub unconfirmed_ms: Option<i64>,
     /// The last tick found nothing more to read in it.
     pub drained: bool,
+}
+
+impl Partition {
+    /// Takes in a batch's event time, which the next tick must confirm if it is after `present_ms`.
+    pub fn tell(&mut self, event_time_ms: Option<i64>, present_ms: i64) {
+        if event_time_ms.is_some_and(|event_time_ms| event_time_ms > present_ms) {
+            // Of several the last: one that can't be is replaced by what comes after it.
+            self.unconfirmed_ms = event_time_ms;
+        } else {
+            self.event_time_ms = self.event_time_ms.max(event_time_ms);
+        }
+    }
+
+    /// Forgets what was told unless the clock confirms it.
+    pub fn confirm(&mut self, present_ms: i64) {
+        let confirmed = self.unconfirmed_ms.take().filter(|event_time_ms| *event_time_ms <= present_ms);
+        self.event_time_ms = self.event_time_ms.max(confirmed);
+    }
 }
 
 impl Partitions {
@@ -66,6 +91,11 @@ impl Partitions {
 }
 
 impl State {
+    /// The last millisecond that can be now, as the last tick has told the time.
+    pub fn present_ms(&self) -> i64 {
+        self.clock_ms.map_or(i64::MAX, |clock_ms| clock_ms.saturating_add(EVENT_TIME_AHEAD_MS_MAX))
+    }
+
     /// The event time of the slowest partition that has lines to read or had some lately, or of the fastest
     /// where none has. A partition at rest may be one whose producer has not sent yet what others have.
     pub fn settled_ms(&self, wall_ms: i64) -> Option<i64> {
@@ -87,6 +117,7 @@ impl State {
         let mut out = Writer(out);
         out.u64(VERSION);
         out.i64(self.handed_out_ms);
+        out.option(self.clock_ms);
         out.i64(self.minutes.watermark_ms);
         out.u64(self.positions.0.len() as u64);
         for (source, position) in &self.positions.0 {
@@ -98,6 +129,7 @@ impl State {
         for (source, partition) in &self.partitions.0 {
             put_source(*source, &mut out);
             out.option(partition.event_time_ms);
+            out.option(partition.unconfirmed_ms);
             out.u64(u64::from(partition.drained));
         }
         put_minutes(&self.minutes, &mut out);
@@ -124,7 +156,7 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let mut bytes = Reader(bytes);
         let version = bytes.u64().ok_or("the detector's state is cut")?;
-        if ![VERSION, LEARNED_OTHERWISE, LIMIT_ONLY].contains(&version) {
+        if ![VERSION, WITHOUT_CLOCK, LEARNED_OTHERWISE, LIMIT_ONLY].contains(&version) {
             let error = format!("the detector's state is of version {version}, this build reads {VERSION}");
             return Err(error);
         }
@@ -136,11 +168,15 @@ impl State {
     }
 
     fn decode_from(bytes: &mut Reader, version: u64) -> Option<Self> {
-        if version != VERSION {
+        if version < WITHOUT_CLOCK {
             // Since when everything was drained, which is now told of each partition.
             bytes.option()?;
         }
         let mut state = Self { handed_out_ms: bytes.i64()?, ..Self::default() };
+        let has_clock = version > WITHOUT_CLOCK;
+        if has_clock {
+            state.clock_ms = bytes.option()?;
+        }
         let watermark_ms = bytes.i64()?;
         let count = bytes.u64()?;
         state.positions.0 = bytes.map(count, |bytes| {
@@ -150,7 +186,9 @@ impl State {
         let count = bytes.u64()?;
         state.partitions.0 = bytes.map(count, |bytes| {
             let source = take_source(bytes)?;
-            Some((source, Partition { event_time_ms: bytes.option()?, drained: bytes.u64()? != 0 }))
+            let event_time_ms = bytes.option()?;
+            let unconfirmed_ms = if has_clock { bytes.option()? } else { None };
+            Some((source, Partition { event_time_ms, unconfirmed_ms, drained: bytes.u64()? != 0 }))
         })?;
         state.minutes = take_minutes(bytes, watermark_ms)?;
         if version == LIMIT_ONLY {
@@ -230,7 +268,10 @@ mod tests {
         for (partition, event_time_ms) in [(0, 9_000), (1, 5_000)] {
             let drained = partition == 1;
             let event_time_ms = Some(event_time_ms);
-            state.partitions.0.insert(source(partition), Partition { event_time_ms, drained });
+            state
+                .partitions
+                .0
+                .insert(source(partition), Partition { event_time_ms, drained, ..Partition::default() });
             state.rests.insert(source(partition), (7, 100));
         }
         assert_eq!(state.settled_ms(100 + CLOSE_AFTER_MS - 1), Some(5_000));

@@ -10,6 +10,8 @@ use crate::event_id::Source;
 use crate::wire::{Cell, Delta, Header, PartitionPosition};
 
 const M: u32 = 29_664_725;
+/// When the clock of these tests begins.
+const LATER_MS: i64 = (M as i64 + 1_000) * MINUTE_MS;
 
 /// A log of frames, each its own stored batch, and the detector that reads it.
 struct Log {
@@ -54,14 +56,15 @@ impl Log {
         alerts(&self.run(frame))
     }
 
-    /// A tick at which the partitions in `behind` have more to read.
-    fn tick(&mut self, wall_ms: i64, behind: &[usize], end_of_input: bool) -> Vec<u8> {
+    /// A tick so long after the minutes of these tests, at which the partitions in `behind` have more to read.
+    fn tick(&mut self, after_ms: i64, behind: &[usize], end_of_input: bool) -> Vec<u8> {
         let position = |partition: usize| {
             let next_offset = self.next_offsets[partition];
             let end_offset = next_offset + u64::from(behind.contains(&partition));
             let source = Source::new(0, partition as u32).expect("in range");
             PartitionPosition { source, next_offset, end_offset }
         };
+        let wall_ms = LATER_MS + after_ms;
         let mut frame = Vec::new();
         Tick { wall_ms, end_of_input, positions: vec![position(0), position(1)] }.encode(&mut frame);
         self.run(frame)
@@ -220,7 +223,28 @@ fn minutes_are_bounded() {
     for minute in 0..=MINUTES_MAX as u32 {
         minutes.add(minute, 1, &mut changes);
     }
-    minutes.bound(MINUTES_MAX, 0, &mut changes);
+    minutes.bound(MINUTES_MAX, u32::MAX, 0, &mut changes);
     assert_eq!(minutes.by_minute.len(), MINUTES_MAX);
     assert!(!minutes.by_minute.contains_key(&0));
+    minutes.add(0, 1, &mut changes);
+    minutes.bound(MINUTES_MAX, MINUTES_MAX as u32 - 1, 0, &mut changes);
+    assert!(minutes.by_minute.contains_key(&0), "one from the future makes room");
+    assert_eq!(minutes.by_minute.len(), MINUTES_MAX);
+}
+
+/// A batch whose producer says that it is 2099 once moved the watermark there, for good.
+#[test]
+fn a_batch_from_the_future_moves_no_watermark() {
+    let mut log = Log::new(10);
+    let now = M + 1_000;
+    assert_eq!(log.count(0, now, 11).len(), 1);
+    log.tick(0, &[0, 1], false);
+    for minute in [crate::MINUTES_END - 1, now + 6, now + 200] {
+        log.count(0, minute, 1);
+        assert_eq!(alerts(&log.tick(1_000, &[0], false)), [""; 0], "{minute}");
+    }
+    assert_eq!(log.count(0, now, 1), ["+1000 limit|platform|2026-05-28T04:45Z 12 open"]);
+    log.count(0, now + 6, 1);
+    let closed = alerts(&log.tick(MINUTE_MS, &[0], false));
+    assert_eq!(closed, ["+1000 limit|platform|2026-05-28T04:45Z 12 closed"], "a tick confirms what is now");
 }

@@ -105,8 +105,8 @@ fn a_damaged_state_is_refused_or_worked_with() {
 #[test]
 fn what_a_map_cannot_hold_is_refused() {
     let (_, state) = full_state();
-    // Version, time of the hand-out, watermark; then the positions: how many, and each 24 bytes.
-    let positions_at = 24;
+    // Version, time of the hand-out, clock, watermark; then the positions: how many, and each 24 bytes.
+    let positions_at = 40;
     assert_eq!(state[positions_at..positions_at + 8], 1_u64.to_le_bytes());
     let (head, tail) = state.split_at(positions_at + 8 + 24);
     let twice = [head, &head[positions_at + 8..], tail].concat();
@@ -168,4 +168,31 @@ fn a_clock_that_leaps_judges_nothing() {
     let outputs = log.run(&mut detector, first);
     let alerts = |output: &Vec<u8>| AlertsFrame::decode(output).expect("a frame").alerts.len();
     assert!(outputs.iter().map(alerts).sum::<usize>() > 0, "what comes then is judged as ever");
+}
+
+/// Batches that said they were from 2099 once moved event time there, for good.
+#[test]
+fn batches_from_the_future_hide_no_surge() {
+    let told = |is_attacked: bool| {
+        let mut log = quiet_days();
+        let first = log.batches.len();
+        let minutes: Vec<u32> =
+            (0..2 * OPEN_MINUTES_MAX as u32).map(|n| crate::MINUTES_END - 1 - n).collect();
+        for chunk in minutes.rchunks(2_000).filter(|_| is_attacked) {
+            let frame = counts(Source::new(0, 0).expect("in range"), log.lines, chunk.iter().rev().copied());
+            log.lines += 1;
+            log.batches.push(vec![frame]);
+        }
+        (0..5).for_each(|minute| log.push(&times(3, quiet(minute))));
+        let mut detector = log.detector();
+        log.run(&mut detector, 0);
+        let open = &detector.state.open;
+        assert!(open.last_ms() <= detector.state.clock_ms, "a minute of 2099 is open");
+        let outputs = log.run(&mut log.detector(), 0).split_off(first);
+        let alerts = |output: &Vec<u8>| AlertsFrame::decode(output).expect("a frame").alerts.to_vec();
+        outputs.iter().flat_map(alerts).collect::<Vec<u8>>()
+    };
+    let quiet = told(false);
+    assert!(!quiet.is_empty());
+    assert!(told(true) == quiet);
 }

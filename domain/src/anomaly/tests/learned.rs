@@ -23,7 +23,7 @@ pub(super) struct Log {
     settings: AnomalySettings,
     /// Every stored batch.
     pub(super) batches: Vec<Vec<Vec<u8>>>,
-    lines: u64,
+    pub(super) lines: u64,
     /// The next minute.
     pub(super) minute: u32,
 }
