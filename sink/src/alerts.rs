@@ -2,15 +2,16 @@
 //! `access_alerts`.
 //!
 //! # Delivery
-//! Alerts have deterministic ids and replace themselves, so they are written the moment they come; what came
-//! during a write is written together. Each write is one transaction with the checkpoint, which stops whoever
+//! Alerts have deterministic ids and replace themselves. One that opens, closes or becomes another one's is written
+//! the moment it comes, and what came during a write together; where only its numbers move, that waits for a
+//! second. Each write is one transaction with the checkpoint, which stops whoever
 //! was followed by another process. Whenever the module hands out its state, that and the position are
 //! written too; after a crash the module starts again from that state at that position, and gives the same
 //! alerts again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::CODE_HASH;
@@ -29,6 +30,10 @@ use crate::{Sink, module, rollups};
 pub const JOB: &str = "alerts";
 /// Most alerts that are written together, but for those of one output.
 const GATHERED_MAX: usize = 1_000;
+/// How often the numbers of open alerts are written.
+const NUMBERS_EVERY: Duration = Duration::from_secs(1);
+/// What of an alert is told at once when it changes.
+const STANDING: [&str; 3] = ["status", "severity", "incident"];
 
 /// Runs for ever.
 ///
@@ -61,7 +66,17 @@ async fn run_stream(sink: &Sink) -> Result<()> {
     let mut stream = sink.rollups.open(0, next, vec![anomaly]).await?;
     sink.progress.count_chain(JOB, 0, stream.chain_nanos());
     sink.progress.begin(JOB, 0);
-    let mut job = Alerts { sink, checkpoint, next, written: next, saved: next, changed: HashMap::new() };
+    let mut job = Alerts {
+        sink,
+        checkpoint,
+        next,
+        written: next,
+        saved: next,
+        changed: HashMap::new(),
+        urgent: HashSet::new(),
+        standing: HashMap::new(),
+        numbers_at: Instant::now(),
+    };
     loop {
         let mut state = job.take(&stream.next().await?)?;
         while state.is_none() && job.changed.len() < GATHERED_MAX {
@@ -82,8 +97,14 @@ struct Alerts<'a> {
     written: u64,
     /// First offset that is not covered by the checkpoint.
     saved: u64,
-    /// Alerts that are not written yet, as they are now, by id.
+    /// Alerts that are not written yet, as they are now, by id; [`GATHERED_MAX`] and those of one output.
     changed: HashMap<String, Document>,
+    /// Those of them that do not wait.
+    urgent: HashSet<String>,
+    /// What open alerts were at last, by id; as many as the detector keeps.
+    standing: HashMap<String, [String; 3]>,
+    /// When all that had changed was written.
+    numbers_at: Instant,
 }
 
 impl Alerts<'_> {
@@ -107,12 +128,18 @@ impl Alerts<'_> {
         for document in documents(frame.alerts) {
             let alert: Document = RawDocument::from_bytes(document)?.try_into()?;
             let id = alert.get_str("_id").context("an alert without an id")?;
-            if self
-                .sink
-                .progress
-                .count_alert(id, alert.get_str("status").is_ok_and(|status| status == "open"))
-            {
+            let is_open = alert.get_str("status").is_ok_and(|status| status == "open");
+            if self.sink.progress.count_alert(id, is_open) {
                 tracing::warn!(alert = id, "{}", alert.get_str("text").unwrap_or_default());
+            }
+            let standing = STANDING.map(|key| alert.get_str(key).unwrap_or_default().to_owned());
+            if self.standing.get(id) != Some(&standing) {
+                self.urgent.insert(id.to_owned());
+            }
+            if is_open {
+                self.standing.insert(id.to_owned(), standing);
+            } else {
+                self.standing.remove(id);
             }
             self.changed.insert(id.to_owned(), alert);
         }
@@ -121,9 +148,17 @@ impl Alerts<'_> {
         Ok((!frame.state.is_empty()).then(state))
     }
 
-    /// Writes the changed alerts; with a state, that and the position too.
+    /// Writes the changed alerts that do not wait; with a state all, and that and the position too.
     async fn write(&mut self, state: Option<Binary>) -> Result<()> {
-        let alerts: Vec<_> = self.changed.drain().map(replacement).collect();
+        let is_due = self.numbers_at.elapsed() >= NUMBERS_EVERY || self.changed.len() >= GATHERED_MAX;
+        let alerts: Vec<_> = if is_due || state.is_some() {
+            self.numbers_at = Instant::now();
+            self.urgent.clear();
+            self.changed.drain().map(replacement).collect()
+        } else {
+            let urgent = self.urgent.drain();
+            urgent.filter_map(|id| self.changed.remove_entry(&id)).map(replacement).collect()
+        };
         if alerts.is_empty() && state.is_none() {
             return Ok(());
         }
