@@ -294,6 +294,9 @@ pub struct ProduceArgs {
     /// Print the lines instead of putting them into the topic
     #[arg(long, conflicts_with = "cluster")]
     pub print: bool,
+    /// Go on with the lines that are appended to --file, until Ctrl-C
+    #[arg(long, requires = "file")]
+    pub follow: bool,
 }
 
 /// `deploy`.

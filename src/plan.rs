@@ -288,7 +288,7 @@ impl Produce {
             ProduceTo::Embedded(store.topics_dir())
         };
         let topics = Topics::new(&config);
-        Ok(Self { source: source(args.source, false)?, for_time, to, topics, labels })
+        Ok(Self { source: source(args.source, args.follow)?, for_time, to, topics, labels })
     }
 }
 
