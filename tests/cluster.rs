@@ -1,6 +1,9 @@
 //! The same promises on a real Fluvio cluster, with the SmartModules inside its SPUs. Every test has a
 //! cluster of its own, and is skipped where Fluvio is not installed.
 
+mod metrics;
+mod tls;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,10 +40,14 @@ pub struct Case {
 impl Case {
     /// `None` where Fluvio is not installed.
     pub async fn new(test: &str, spus: usize) -> Option<Self> {
-        let fluvio = Fluvio::start(spus)?;
+        Some(Self::on(Fluvio::start(spus)?, test).await)
+    }
+
+    /// One on this cluster.
+    async fn on(fluvio: Fluvio, test: &str) -> Self {
         let name = database_name(test);
         let database = database(&name).await;
-        Some(Self { fluvio, dir: tempfile::tempdir().expect("a temporary folder"), database, name })
+        Self { fluvio, dir: tempfile::tempdir().expect("a temporary folder"), database, name }
     }
 
     pub fn path(&self) -> &Path {
@@ -122,24 +129,40 @@ impl Case {
         }
     }
 
-    /// Starts the job `job` as a connector; `copy` tells copies of it apart. Each has files of its own:
-    /// one that is written anew can be empty when another copy reads it.
+    /// Starts the job `job` as a connector; `copy` tells copies of it apart.
     fn connector(&self, job: &str, copy: usize) -> Child {
-        let topic = if job == "events" { "access-logs" } else { "access-rollups" };
-        let config = format!(
-            "apiVersion: 0.1.0\nmeta:\n  name: test-{job}\n  type: mongodb-sink\n  version: 0.1.0\n  topic: {topic}\n  \
-             secrets:\n    - name: MONGODB_URI\nmongodb:\n  job: {job}\n  uri: ${{{{ secrets.MONGODB_URI }}}}\n  \
-             database: {}\n  endpoint: {}\n",
-            self.name,
-            self.fluvio.endpoint()
-        );
-        let name = format!("{job}-{copy}");
-        self.write(&format!("{name}.yaml"), config);
-        self.write(&format!("{name}.secrets"), format!("MONGODB_URI={}\n", mongodb_uri()));
-        let mut command = self.command(&format!("connector --config {name}.yaml --secrets {name}.secrets"));
-        let log = std::fs::File::create(self.path().join(format!("{name}.log"))).expect("a file");
-        command.stdout(Stdio::null()).stderr(log).spawn().expect("the connector starts")
+        self.connector_with(job, copy, "")
     }
+
+    /// The same with more arguments.
+    fn connector_with(&self, job: &str, copy: usize, more: &str) -> Child {
+        let name = format!("{job}-{copy}");
+        let (uri, endpoint) = (mongodb_uri(), self.fluvio.endpoint());
+        let args = connector(self.path(), (&name, job), (&self.name, &uri), &endpoint, "") + more;
+        let log = std::fs::File::create(self.path().join(format!("{name}.log"))).expect("a file");
+        self.command(&args).stdout(Stdio::null()).stderr(log).spawn().expect("the connector starts")
+    }
+}
+
+/// Writes the files of the connector `name` for the job `job`, and gives the arguments that start it. Each has
+/// files of its own: one that is written anew can be empty when another copy reads it. `more` is added to its
+/// configuration.
+pub fn connector(
+    dir: &Path,
+    (name, job): (&str, &str),
+    (database, uri): (&str, &str),
+    endpoint: &str,
+    more: &str,
+) -> String {
+    let topic = if job == "events" { "access-logs" } else { "access-rollups" };
+    let config = format!(
+        "apiVersion: 0.1.0\nmeta:\n  name: test-{job}\n  type: mongodb-sink\n  version: 0.1.0\n  topic: {topic}\n  \
+         secrets:\n    - name: MONGODB_URI\nmongodb:\n  job: {job}\n  uri: ${{{{ secrets.MONGODB_URI }}}}\n  \
+         database: {database}\n  endpoint: {endpoint}\n{more}"
+    );
+    std::fs::write(dir.join(format!("{name}.yaml")), config).expect("a file");
+    std::fs::write(dir.join(format!("{name}.secrets")), format!("MONGODB_URI={uri}\n")).expect("a file");
+    format!("connector --config {name}.yaml --secrets {name}.secrets")
 }
 
 /// Ends a connector, which must still be at work.

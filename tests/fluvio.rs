@@ -23,14 +23,39 @@ pub fn installed() -> Option<PathBuf> {
 /// A cluster, ended when it is dropped or the test process ends.
 pub struct Fluvio {
     dir: PathBuf,
+    /// Where the SPUs keep their logs.
+    data: PathBuf,
     cli: PathBuf,
     runner: PathBuf,
     ports: (u16, u16),
+    /// Where clients see the SC.
+    sc_seen: u16,
+    /// Where it takes anybody without TLS.
+    sc_plain: u16,
+    tls: Option<Tls>,
     sc: Option<Child>,
     spus: Vec<Spu>,
     /// Ends the processes whose numbers lie in a folder when the tests end, however they end.
     _watcher: Child,
     _one: MutexGuard<'static, ()>,
+}
+
+/// What can be different.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// The port at which clients see the SC and each SPU, in this order, for its own.
+    pub seen: Option<&'a mut dyn FnMut(u16) -> u16>,
+    pub tls: Option<Tls>,
+    /// Where the SPUs keep their logs.
+    pub data: Option<PathBuf>,
+}
+
+/// Certificates for a cluster that takes nobody without one.
+pub struct Tls {
+    /// That of the servers, with its key.
+    pub server: PathBuf,
+    /// Authority of the clients.
+    pub ca: PathBuf,
 }
 
 struct Spu {
@@ -42,6 +67,13 @@ struct Spu {
 impl Fluvio {
     /// A cluster with this many SPUs; `None` where Fluvio is not installed.
     pub fn start(spus: usize) -> Option<Self> {
+        Self::start_with(spus, Options::default())
+    }
+
+    /// One that is somewhat different.
+    pub fn start_with(spus: usize, Options { seen, tls, data }: Options) -> Option<Self> {
+        let mut own = |port| port;
+        let seen = seen.unwrap_or(&mut own);
         let cli = installed()?;
         let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let runner = runner(&cli);
@@ -57,17 +89,24 @@ impl Fluvio {
             cli,
             runner,
             ports,
+            sc_seen: seen(ports.0),
+            sc_plain: if tls.is_some() { free_port() } else { ports.0 },
+            tls,
             sc: None,
             spus: spus.collect(),
             _watcher: watcher.spawn().expect("a shell"),
             _one: one,
+            data: data.unwrap_or_else(|| dir.join("data")),
             dir,
         };
-        std::fs::write(this.dir.join("profile.toml"), this.profile()).expect("a written profile");
+        for (name, port) in [("profile.toml", this.sc_seen), ("own.toml", this.sc_plain)] {
+            std::fs::write(this.dir.join(name), profile(port)).expect("a written profile");
+        }
         this.start_sc();
         for index in 0..this.spus.len() {
             let Spu { id, ports, .. } = this.spus[index];
-            let (public, private) = (format!("127.0.0.1:{}", ports.0), format!("127.0.0.1:{}", ports.1));
+            let (public, private) =
+                (format!("127.0.0.1:{}", seen(ports.0)), format!("127.0.0.1:{}", ports.1));
             let id = id.to_string();
             this.fluvio(&["cluster", "spu", "register", "--id", &id, "-p", &public, "-v", &private]);
             this.start_spu(index);
@@ -76,18 +115,9 @@ impl Fluvio {
         Some(this)
     }
 
-    /// Address of the SC.
+    /// Address of the SC, as clients see it.
     pub fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.0)
-    }
-
-    fn profile(&self) -> String {
-        format!(
-            "version = \"2.0\"\ncurrent_profile = \"test\"\n[profile.test]\ncluster = \"test\"\n\
-             [cluster.test]\nendpoint = \"{}\"\nuse_spu_local_address = false\n\
-             [cluster.test.tls]\ntls_policy = \"disabled\"\n",
-            self.endpoint()
-        )
+        format!("127.0.0.1:{}", self.sc_seen)
     }
 
     /// A command that sees this cluster as that of its current profile.
@@ -100,7 +130,7 @@ impl Fluvio {
         let until = Instant::now() + PATIENCE;
         loop {
             let mut command = Command::new(&self.cli);
-            self.see(command.args(args).stdin(Stdio::null()));
+            command.args(args).stdin(Stdio::null()).env("FLV_PROFILE_PATH", self.dir.join("own.toml"));
             let output = command.output().expect("fluvio runs");
             if output.status.success() {
                 return String::from_utf8_lossy(&output.stdout).into_owned();
@@ -117,7 +147,7 @@ impl Fluvio {
         self.fluvio(&["topic", "delete", topic]);
         let until = Instant::now() + PATIENCE;
         let is_there = || {
-            let spus = std::fs::read_dir(self.dir.join("data")).into_iter().flatten().flatten();
+            let spus = std::fs::read_dir(&self.data).into_iter().flatten().flatten();
             let partitions =
                 spus.flat_map(|spu| std::fs::read_dir(spu.path()).into_iter().flatten().flatten());
             let prefix = format!("{topic}-");
@@ -130,12 +160,29 @@ impl Fluvio {
         std::thread::sleep(FORGOTTEN_AFTER);
     }
 
+    /// Has a server of the cluster speak TLS, where the cluster does, but for one port that is ours.
+    fn secure(&self, command: &mut Command, plain: u16) {
+        let Some(tls) = &self.tls else { return };
+        command.args([
+            "--tls",
+            "--enable-client-cert",
+            "--bind-non-tls-public",
+            &format!("127.0.0.1:{plain}"),
+        ]);
+        for (flag, file) in
+            [("--ca-cert", &tls.ca), ("--server-cert", &tls.server), ("--server-key", &tls.server)]
+        {
+            command.arg(flag).arg(file);
+        }
+    }
+
     /// Starts the SC, again after it was killed.
     pub fn start_sc(&mut self) {
         let mut command = Command::new(&self.runner);
         command.args(["sc", "--local"]).arg(self.dir.join("metadata"));
-        command.args(["--bind-public", &self.endpoint()]);
+        command.args(["--bind-public", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--bind-private", &format!("127.0.0.1:{}", self.ports.1)]);
+        self.secure(&mut command, self.sc_plain);
         self.sc = Some(self.spawn(command, "sc"));
         self.fluvio(&["topic", "list"]);
     }
@@ -146,7 +193,8 @@ impl Fluvio {
         let mut command = Command::new(&self.runner);
         command.args(["spu", "-i", &id.to_string(), "--sc-addr", &format!("127.0.0.1:{}", self.ports.1)]);
         command.args(["-p", &format!("127.0.0.1:{}", ports.0), "-v", &format!("127.0.0.1:{}", ports.1)]);
-        command.arg("--log-base-dir").arg(self.dir.join("data"));
+        command.arg("--log-base-dir").arg(&self.data);
+        self.secure(&mut command, free_port());
         self.spus[index].child = Some(self.spawn(command, &format!("spu-{id}")));
     }
 
@@ -182,6 +230,12 @@ impl Fluvio {
         kill(self.spus[index].child.take());
     }
 
+    /// Processes of the SC and the SPUs, in this order; `None` is one that was killed.
+    pub fn pids(&self) -> Vec<Option<u32>> {
+        let spus = self.spus.iter().map(|spu| spu.child.as_ref());
+        std::iter::once(self.sc.as_ref()).chain(spus).map(|child| child.map(Child::id)).collect()
+    }
+
     /// Memory of an SPU that is not swapped out, in KiB.
     pub fn spu_resident_kib(&self, index: usize) -> u64 {
         let pid = self.spus[index].child.as_ref().expect("it runs").id();
@@ -199,10 +253,20 @@ impl Fluvio {
         child
     }
 
+    /// What the CLI knows of the SPUs, and what all servers have said.
+    fn said(&self) -> String {
+        let logs = std::fs::read_dir(&self.dir).expect("a folder").flatten().map(|file| file.path());
+        let logs = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        let said = |path: PathBuf| {
+            format!("{}: {}\n", path.display(), std::fs::read_to_string(&path).unwrap_or_default())
+        };
+        self.fluvio(&["cluster", "spu", "list"]) + &logs.map(said).collect::<String>()
+    }
+
     fn wait_online(&self) {
         let until = Instant::now() + PATIENCE;
         while self.fluvio(&["cluster", "spu", "list"]).matches("Online").count() < self.spus.len() {
-            assert!(Instant::now() < until, "the SPUs do not come online");
+            assert!(Instant::now() < until, "the SPUs do not come online: {}", self.said());
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -220,6 +284,14 @@ fn kill(child: Option<Child>) {
         child.kill().expect("it can be killed");
         child.wait().expect("it ends");
     }
+}
+
+fn profile(port: u16) -> String {
+    format!(
+        "version = \"2.0\"\ncurrent_profile = \"test\"\n[profile.test]\ncluster = \"test\"\n\
+         [cluster.test]\nendpoint = \"127.0.0.1:{port}\"\nuse_spu_local_address = false\n\
+         [cluster.test.tls]\ntls_policy = \"disabled\"\n"
+    )
 }
 
 /// `fluvio-run` lies beside the CLI, or where the CLI keeps its extensions.

@@ -88,7 +88,7 @@ fn wait<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Status and body.
-fn get(address: &str, path: &str) -> (u16, String) {
+pub fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("a request");
@@ -98,7 +98,8 @@ fn get(address: &str, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).expect("a status").parse().expect("a number"), body.to_owned())
 }
 
-fn scrape(address: &str) -> Exposition {
+/// The metrics at an address.
+pub fn scrape(address: &str) -> Exposition {
     let (status, text) = get(address, "/metrics");
     assert_eq!(status, 200, "{text}");
     Exposition::parse(&text)

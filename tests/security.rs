@@ -6,3 +6,5 @@ mod privileges;
 mod secrets;
 mod server;
 mod tls;
+
+pub use server::Authority;

@@ -31,13 +31,13 @@ pub struct Server {
 }
 
 /// An authority that signs certificates.
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub pem: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -46,14 +46,15 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate with its key, in one file as MongoDB takes it.
-    fn sign(&self, name: &str, address: Option<&str>) -> String {
+    /// A certificate with its key, in one file as MongoDB takes it: that of the server at `places`, or of a client
+    /// where there are none.
+    pub fn sign(&self, name: &str, places: Vec<SanType>) -> String {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         // A client with the server's organization would count as a member of the replica set.
         let mut organization = "streampulse tests";
-        if let Some(address) = address {
-            params.subject_alt_names = vec![SanType::IpAddress(address.parse().expect("an address"))];
+        if !places.is_empty() {
+            params.subject_alt_names = places;
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
             organization = "streampulse server";
         }
@@ -77,13 +78,14 @@ impl Server {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a folder").keep();
         let (ours, other) = (Authority::new("ours"), Authority::new("another"));
+        let here = SanType::IpAddress([127, 0, 0, 1].into());
         for (file, text) in [
             ("ca.pem", &ours.pem),
             ("other-ca.pem", &other.pem),
-            ("server.pem", &ours.sign("server", Some("127.0.0.1"))),
-            ("pipeline.pem", &ours.sign(CLIENT, None)),
-            ("stranger.pem", &ours.sign("stranger", None)),
-            ("forged.pem", &other.sign(CLIENT, None)),
+            ("server.pem", &ours.sign("server", vec![here])),
+            ("pipeline.pem", &ours.sign(CLIENT, vec![])),
+            ("stranger.pem", &ours.sign("stranger", vec![])),
+            ("forged.pem", &other.sign(CLIENT, vec![])),
             ("key", &"c3RyZWFtcHVsc2U=".to_owned()),
         ] {
             std::fs::write(dir.join(file), text).expect("a file");

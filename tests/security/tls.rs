@@ -124,7 +124,7 @@ fn first_bytes(dir: &Path, tls: &str) -> Vec<u8> {
     bytes
 }
 
-/// No more of a Fluvio cluster with TLS than this is tested.
+/// What can be seen without Fluvio; `cluster::tls` does more.
 #[test]
 fn the_tls_of_a_fluvio_profile_is_used() {
     let (server, dir) = (Server::get(), tempfile::tempdir().expect("a folder"));

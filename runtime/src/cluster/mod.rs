@@ -103,11 +103,24 @@ impl Cluster {
 
 async fn connect(address: &Address) -> Result<Arc<Connection>> {
     let connection = Arc::new(Connection::new(config(address)?));
-    connection.admin().await.context(
-        "start it (`fluvio cluster start --local`, or `fluvio cluster resume` after a shutdown), or name another \
-         with --fluvio-profile or --fluvio-endpoint",
-    )?;
+    connection.admin().await.map_err(|error| {
+        let advice = advice(&error);
+        error.context(advice)
+    })?;
     Ok(connection)
+}
+
+/// What to do about a cluster that cannot be reached.
+fn advice(error: &anyhow::Error) -> &'static str {
+    // The last is how an answer of TLS looks to a client without.
+    const SIGNS_OF_TLS: [&str; 3] = ["certificate", "fatal alert", "bytes remaining on stream"];
+    let told = format!("{error:#}");
+    if SIGNS_OF_TLS.iter().any(|sign| told.contains(sign)) {
+        "the TLS of the profile (tls_policy, domain and certificates of its cluster) does not suit the cluster"
+    } else {
+        "start it (`fluvio cluster start --local`, or `fluvio cluster resume` after a shutdown), or name another \
+         with --fluvio-profile or --fluvio-endpoint"
+    }
 }
 
 fn config(address: &Address) -> Result<FluvioClusterConfig> {
