@@ -1,8 +1,10 @@
-//! Chaos: the pipeline under load on a replica set of three, while parts of both are killed, stopped, starved and
-//! cut off at moments drawn from a seed. Afterwards every line must be there once, in every form.
+//! Chaos: the pipeline under load on a replica set of three and, where Fluvio is installed, in two rounds of three
+//! on a cluster, while parts of all of them are killed, stopped, starved and cut off at moments drawn from a seed.
+//! Afterwards every line must be there once, in every form.
 //!
 //! `cargo xtask chaos` runs it; the variables are its flags.
 
+mod cluster;
 mod disk;
 mod fault;
 mod pipeline;
@@ -21,7 +23,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::sample::{Cells, all, millis};
 use fault::Blow;
-use pipeline::Pipeline;
+use pipeline::{Pipeline, Setup};
 use replica_set::ReplicaSet;
 use traffic::Traffic;
 
@@ -84,13 +86,15 @@ async fn no_fault_loses_a_line_or_counts_one_twice() {
 async fn round(seed: u64, set: &mut ReplicaSet, struck: &mut BTreeMap<String, u32>) -> Duration {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let traffic = Traffic::new(&mut random);
-    let blows: Vec<Blow> = (0..random.random_range(BLOWS)).map(|_| Blow::draw(&mut random)).collect();
     let time = Duration::from_secs(random.random_range(LINES_COME_WITHIN));
     set.until_whole().await;
     let name = format!("chaos{seed}");
     let database = set.database(&name).await;
-    let mut pipeline = Pipeline::start(&set.uri(), &name);
-    println!("seed {seed}: {} lines within {} s", traffic.lines(), time.as_secs());
+    let setup = Setup::of(seed);
+    let mut pipeline = tokio::task::block_in_place(|| Pipeline::start(setup, &set.uri(), &name));
+    let blows = random.random_range(BLOWS);
+    let blows: Vec<_> = (0..blows).map(|_| Blow::draw(&mut random, &pipeline, set)).collect();
+    println!("seed {seed}: {setup:?}, {} lines within {} s", traffic.lines(), time.as_secs());
     let log = pipeline.log();
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| traffic.write(&log, time));
@@ -99,13 +103,9 @@ async fn round(seed: u64, set: &mut ReplicaSet, struck: &mut BTreeMap<String, u3
                 for blow in blows {
                     tokio::time::sleep(blow.after).await;
                     pipeline.ensure_running();
-                    if blow.is_possible(&pipeline, set) {
-                        println!("    {:?} for {:.1} s", blow.fault, blow.hold.as_secs_f64());
-                        *struck.entry(blow.name()).or_default() += 1;
-                        blow.strike(&mut pipeline, set).await;
-                    } else {
-                        println!("    {:?} is not possible on this machine", blow.fault);
-                    }
+                    println!("    {:?} for {:.1} s", blow.faults, blow.hold.as_secs_f64());
+                    blow.names().for_each(|name| *struck.entry(name).or_default() += 1);
+                    blow.strike(&mut pipeline, set).await;
                 }
             });
         });
@@ -116,7 +116,9 @@ async fn round(seed: u64, set: &mut ReplicaSet, struck: &mut BTreeMap<String, u3
     let recovery = healed.elapsed();
     pipeline.interrupt();
     let left = pipeline.finish();
-    assert_eq!(left, 0, "lines were left in the log: {}", pipeline.errors());
+    // A connector that is ended leaves to the next one what lies behind its checkpoint, stored or not.
+    let reads_again = matches!(setup, Setup::Connectors);
+    assert!(left == 0 || reads_again, "{left} lines were left in the log: {}", pipeline.errors());
     check(&database, &traffic).await;
     println!("    stored {:.1} s later; {} restarts", recovery.as_secs_f64(), pipeline.restarts);
     database.drop().await.expect("the database is dropped");

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::cluster::SERVERS;
 use super::pipeline::Pipeline;
 use super::proxy::Mode;
 use super::replica_set::{NODES, ReplicaSet};
@@ -22,6 +23,8 @@ const KILLS: usize = 8;
 const HOGS: usize = 4;
 /// How far a clock jumps, in seconds.
 const JUMP_S_MAX: i64 = 3 * 24 * 60 * 60;
+/// Two faults come together in one blow of so many.
+const TOGETHER_ONE_OF: u32 = 3;
 /// How long all members of the replica set can be stopped where that takes long.
 const LONG_STOP: Duration = Duration::from_secs(60);
 
@@ -34,21 +37,21 @@ pub enum Member {
     Number(usize),
 }
 
-/// A fault.
+/// A fault. Processes of the pipeline have numbers, and so have the servers of its cluster.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// `kill -9`.
-    KillPipeline,
+    /// `kill -9` for a process of the pipeline.
+    KillProcess(usize),
     /// `kill -9` again and again, so many milliseconds after each start.
-    KillPipelineInALoop(Vec<u64>),
+    KillProcessInALoop(usize, Vec<u64>),
     /// SIGSTOP, and SIGCONT after the time.
-    StopPipeline,
+    StopProcess(usize),
     /// SIGINT.
-    InterruptPipeline,
-    /// Programs that take the processors, and the lowest priority for the pipeline.
-    Starve,
+    InterruptProcess(usize),
+    /// Programs that take the processors, and the lowest priority for a process of the pipeline.
+    Starve(usize),
     /// Its clock jumps by so many seconds, and back after the time.
-    JumpClock(i64),
+    JumpClock(usize, i64),
     /// Its data directory's file system is full.
     FillPipelineDisk,
     /// `kill -9`; started again after the time.
@@ -63,19 +66,27 @@ pub enum Fault {
     Network(Member, Mode),
     /// Its file system is full.
     FillMemberDisk(Member),
+    /// `kill -9` for a server of the Fluvio cluster; started again after the time.
+    KillServer(usize),
+    /// SIGSTOP, and SIGCONT after the time.
+    StopServer(usize),
+    /// Something between it and its clients.
+    ServerNetwork(usize, Mode),
+    /// The file system of the SPUs' logs is full.
+    FillServerDisk,
 }
 
-/// A fault, when it comes after the one before has been undone, and how long it lasts.
+/// Faults that come together, when they come after those before have been undone, and how long they last.
 #[derive(Clone, Debug)]
 pub struct Blow {
-    pub fault: Fault,
+    pub faults: Vec<Fault>,
     pub after: Duration,
     pub hold: Duration,
 }
 
-impl Blow {
-    /// Draws one.
-    pub fn draw(random: &mut ChaCha8Rng) -> Self {
+impl Fault {
+    /// Draws one of those that are possible.
+    fn draw(random: &mut ChaCha8Rng, pipeline: &Pipeline, set: &mut ReplicaSet) -> Self {
         let member = if random.random_ratio(1, 2) {
             Member::Primary
         } else {
@@ -85,57 +96,92 @@ impl Blow {
         let mode = *[Mode::Cut, Mode::Hang, Mode::Slow(slow)].choose(random).expect("three of them");
         let lives_ms = (0..KILLS).map(|_| random.random_range(LIVES_MS)).collect();
         let jump_s = random.random_range(-JUMP_S_MAX..JUMP_S_MAX);
-        let faults = [
-            Fault::KillPipeline,
-            Fault::KillPipelineInALoop(lives_ms),
-            Fault::StopPipeline,
-            Fault::InterruptPipeline,
-            Fault::Starve,
-            Fault::JumpClock(jump_s),
-            Fault::FillPipelineDisk,
-            Fault::KillMember(member),
-            Fault::StopMember(member),
-            Fault::StopAllMembers,
-            Fault::Election,
-            Fault::Network(member, mode),
-            Fault::FillMemberDisk(member),
+        let (process, server) =
+            (random.random_range(0..pipeline.processes()), random.random_range(0..SERVERS));
+        let mut faults = vec![
+            Self::KillProcess(process),
+            Self::KillProcessInALoop(process, lives_ms),
+            Self::StopProcess(process),
+            Self::InterruptProcess(process),
+            Self::Starve(process),
+            Self::KillMember(member),
+            Self::StopMember(member),
+            Self::StopAllMembers,
+            Self::Election,
+            Self::Network(member, mode),
         ];
-        let fault = faults.choose(random).expect("there are some").clone();
-        let mut millis = |range| Duration::from_millis(random.random_range(range));
-        let (after, mut hold) = (millis(0..1_500), millis(HOLD_MS));
-        if matches!(fault, Fault::StopAllMembers) && random.random_ratio(1, 4) {
-            hold = LONG_STOP;
+        if Pipeline::can_set_clock() {
+            faults.push(Self::JumpClock(process, jump_s));
         }
-        Self { fault, after, hold }
+        if pipeline.disk.is_some() {
+            faults.push(Self::FillPipelineDisk);
+        }
+        if set.node(0).disk.is_some() {
+            faults.push(Self::FillMemberDisk(member));
+        }
+        if let Some(cluster) = &pipeline.cluster {
+            if cluster.disk.is_some() {
+                faults.push(Self::FillServerDisk);
+            }
+            // As often as all others together.
+            for _ in 0..4 {
+                faults.extend([
+                    Self::KillServer(server),
+                    Self::StopServer(server),
+                    Self::ServerNetwork(server, mode),
+                ]);
+            }
+        }
+        faults.choose(random).expect("there are some").clone()
     }
 
     /// What it is, for sums.
-    pub fn name(&self) -> String {
-        let debug = format!("{:?}", self.fault);
+    fn name(&self) -> String {
+        let debug = format!("{self:?}");
         debug.split(['(', ' ']).next().unwrap_or_default().to_owned()
     }
 
-    /// Whether this machine lets us do it.
-    pub fn is_possible(&self, pipeline: &Pipeline, set: &mut ReplicaSet) -> bool {
-        match self.fault {
-            Fault::JumpClock(_) => Pipeline::can_set_clock(),
-            Fault::FillPipelineDisk => pipeline.disk.is_some(),
-            Fault::FillMemberDisk(_) => set.node(0).disk.is_some(),
-            _ => true,
+    /// Does it.
+    async fn begin(&self, pipeline: &mut Pipeline, set: &mut ReplicaSet) {
+        match *self {
+            Self::KillProcess(process) => pipeline.kill(process),
+            Self::KillProcessInALoop(..) => {}
+            Self::StopProcess(process) => {
+                signal(pipeline.pid(process), "STOP");
+            }
+            Self::InterruptProcess(process) => {
+                signal(pipeline.pid(process), "INT");
+            }
+            Self::Starve(process) => renice(pipeline.pid(process)),
+            Self::JumpClock(process, ahead_s) => pipeline.set_clock(process, ahead_s),
+            Self::FillPipelineDisk => pipeline.disk.iter().for_each(|disk| disk.fill()),
+            Self::KillMember(member) => set.node(number(member, set).await).kill(),
+            Self::StopMember(member) => {
+                signal(set.node(number(member, set).await).pid(), "STOP");
+            }
+            Self::StopAllMembers => {
+                for number in 0..NODES {
+                    signal(set.node(number).pid(), "STOP");
+                }
+            }
+            Self::Election => set.step_down().await,
+            Self::Network(member, mode) => set.node(number(member, set).await).proxy.set(mode),
+            Self::FillMemberDisk(member) => {
+                set.node(number(member, set).await).disk.iter().for_each(|disk| disk.fill());
+            }
+            Self::FillServerDisk => pipeline.cluster().fill(),
+            Self::KillServer(server) => pipeline.cluster().kill(server),
+            Self::StopServer(server) => pipeline.cluster().stop(server),
+            Self::ServerNetwork(server, mode) => pipeline.cluster().disturb(server, mode),
         }
     }
 
-    /// Does it, waits, and undoes it.
-    pub async fn strike(&self, pipeline: &mut Pipeline, set: &mut ReplicaSet) {
-        match &self.fault {
-            Fault::KillPipeline => {
-                pipeline.kill();
-                self.hold().await;
-            }
-            Fault::KillPipelineInALoop(lives_ms) => {
-                let until = Instant::now() + self.hold;
+    /// Goes on with it until it is to be undone.
+    async fn go_on(&self, until: Instant, pipeline: &mut Pipeline) {
+        match self {
+            Self::KillProcessInALoop(process, lives_ms) => {
                 for lives in lives_ms.iter().cycle() {
-                    pipeline.kill();
+                    pipeline.kill(*process);
                     if Instant::now() >= until {
                         break;
                     }
@@ -143,64 +189,47 @@ impl Blow {
                     tokio::time::sleep(Duration::from_millis(*lives)).await;
                 }
             }
-            Fault::StopPipeline => {
-                signal(pipeline.pid(), "STOP");
-                self.hold().await;
-            }
-            Fault::InterruptPipeline => {
-                signal(pipeline.pid(), "INT");
-                self.hold().await;
-            }
-            Fault::Starve => {
+            Self::Starve(process) => {
                 let _hogs: Vec<Hog> = (0..HOGS).map(|_| Hog::start()).collect();
-                renice(pipeline.pid());
-                self.hold().await;
+                tokio::time::sleep_until(until.into()).await;
                 // Only a new process has its old priority again.
-                pipeline.kill();
+                pipeline.kill(*process);
             }
-            Fault::JumpClock(ahead_s) => {
-                pipeline.set_clock(*ahead_s);
-                self.hold().await;
-            }
-            Fault::FillPipelineDisk => {
-                pipeline.disk.iter().for_each(|disk| disk.fill());
-                self.hold().await;
-            }
-            Fault::KillMember(member) => {
-                let number = number(*member, set).await;
-                set.node(number).kill();
-                self.hold().await;
-            }
-            Fault::StopMember(member) => {
-                let number = number(*member, set).await;
-                signal(set.node(number).pid(), "STOP");
-                self.hold().await;
-            }
-            Fault::StopAllMembers => {
-                for number in 0..NODES {
-                    signal(set.node(number).pid(), "STOP");
-                }
-                self.hold().await;
-            }
-            Fault::Election => set.step_down().await,
-            Fault::Network(member, mode) => {
-                let number = number(*member, set).await;
-                set.node(number).proxy.set(*mode);
-                self.hold().await;
-            }
-            Fault::FillMemberDisk(member) => {
-                let number = number(*member, set).await;
-                set.node(number).disk.iter().for_each(|disk| disk.fill());
-                self.hold().await;
-            }
+            _ => tokio::time::sleep_until(until.into()).await,
+        }
+    }
+}
+
+impl Blow {
+    /// Draws one.
+    pub fn draw(random: &mut ChaCha8Rng, pipeline: &Pipeline, set: &mut ReplicaSet) -> Self {
+        let count = if random.random_ratio(1, TOGETHER_ONE_OF) { 2 } else { 1 };
+        let faults: Vec<_> = (0..count).map(|_| Fault::draw(random, pipeline, set)).collect();
+        let mut millis = |range| Duration::from_millis(random.random_range(range));
+        let (after, mut hold) = (millis(0..1_500), millis(HOLD_MS));
+        if matches!(faults[0], Fault::StopAllMembers) && random.random_ratio(1, 4) {
+            hold = LONG_STOP;
+        }
+        Self { faults, after, hold }
+    }
+
+    /// What its faults are, for sums.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.faults.iter().map(Fault::name)
+    }
+
+    /// Does it, waits, and undoes it.
+    pub async fn strike(&self, pipeline: &mut Pipeline, set: &mut ReplicaSet) {
+        for fault in &self.faults {
+            fault.begin(pipeline, set).await;
+        }
+        let until = Instant::now() + self.hold;
+        for fault in &self.faults {
+            fault.go_on(until, pipeline).await;
         }
         pipeline.heal();
         set.heal();
         pipeline.ensure_running();
-    }
-
-    async fn hold(&self) {
-        tokio::time::sleep(self.hold).await;
     }
 }
 

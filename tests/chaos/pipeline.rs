@@ -1,14 +1,16 @@
-//! The pipeline of a round: `streampulse up`, started again whenever it has ended, as a service manager would.
+//! The pipeline of a round: its processes, started again whenever they have ended, as a service manager would.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::cluster::Cluster;
 use super::disk::Disk;
 use super::traffic::LIMIT;
+use crate::cluster::connector;
 use crate::processes::{kill, remember_folder, remember_process, signal};
 use crate::support::{learn_nothing, run, streampulse};
 
@@ -16,23 +18,60 @@ use crate::support::{learn_nothing, run, streampulse};
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// Size of the data directory's file system, in MiB.
 const DISK_MIB: u64 = 64;
-/// Longest time that an interrupted pipeline may take to store what it has read.
+/// Longest time that interrupted processes may take to store what they have read.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
-/// What it says at most of itself in a violation.
+/// What each process says at most of itself in a violation.
 const SHOWN_BYTES_MAX: usize = 4_000;
 
+/// Connectors of a round, by name, with their jobs.
+const CONNECTORS: [(&str, &str); 4] =
+    [("events", "events"), ("events2", "events"), ("rollups", "rollups"), ("alerts", "alerts")];
+
+/// What the processes of a round are.
+#[derive(Clone, Copy, Debug)]
+pub enum Setup {
+    /// `streampulse up` on the embedded runtime.
+    Embedded,
+    /// `streampulse up --cluster`.
+    Cluster,
+    /// `streampulse produce` and a connector for each job, of which events has two.
+    Connectors,
+}
+
+impl Setup {
+    /// The one of a seed. Without Fluvio there is one alone.
+    pub fn of(seed: u64) -> Self {
+        match seed % 3 {
+            _ if crate::fluvio::installed().is_none() => Self::Embedded,
+            0 => Self::Embedded,
+            1 => Self::Cluster,
+            _ => Self::Connectors,
+        }
+    }
+}
+
 pub struct Pipeline {
-    args: String,
-    child: Child,
-    /// How often it was started again because it had ended.
+    parts: Vec<Part>,
+    /// How often a part was started again because it had ended.
     pub restarts: u32,
     /// The data directory's file system, where it has one of its own.
     pub disk: Option<Disk>,
-    // Last, so that the process has ended when it goes.
+    /// What it runs on, where that is not the embedded runtime.
+    pub cluster: Option<Cluster>,
+    /// Arguments of the one process that can do all of its work.
+    up: String,
+    // Last, so that the processes have ended when it goes.
     dir: TempDir,
 }
 
-impl Drop for Pipeline {
+/// A process.
+struct Part {
+    name: &'static str,
+    args: String,
+    child: Child,
+}
+
+impl Drop for Part {
     fn drop(&mut self) {
         signal(self.child.id(), "CONT");
         kill(&mut self.child);
@@ -41,97 +80,162 @@ impl Drop for Pipeline {
 
 impl Pipeline {
     /// Starts it on an empty log file.
-    pub fn start(uri: &str, database: &str) -> Self {
+    pub fn start(setup: Setup, uri: &str, database: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         remember_folder(dir.path());
         learn_nothing(dir.path());
         std::fs::write(dir.path().join("log"), "").expect("a file");
-        std::fs::write(dir.path().join("clock"), "+0").expect("a file");
-        let disk = Disk::mount(&dir.path().join("data"), DISK_MIB);
-        let args = format!(
-            "up --file log --summary json --data-dir data --limit-per-minute {LIMIT} --database {database} \
-             --wait-for-mongodb 5s --mongodb-uri {uri}"
+        let (mut disk, mut cluster, mut runtime) = (None, None, "");
+        if let Setup::Embedded = setup {
+            disk = Disk::mount(&dir.path().join("data"), DISK_MIB);
+        } else {
+            cluster = Some(Cluster::start(&dir.path().join("spus")).expect("Fluvio is installed"));
+            runtime = "--cluster";
+        }
+        let flags = format!(
+            "--file log {runtime} --data-dir data --database {database} --wait-for-mongodb 5s --mongodb-uri {uri}"
         );
-        let child = spawn(dir.path(), &args);
-        Self { args, child, restarts: 0, disk, dir }
+        let up = format!("up --summary json --limit-per-minute {LIMIT} {flags}");
+        let mut this = Self { parts: Vec::new(), restarts: 0, disk, cluster, up: up.clone(), dir };
+        if let Setup::Connectors = setup {
+            this.start_connectors(&flags, (database, uri));
+        } else {
+            this.start_part("up", up);
+        }
+        this
+    }
+
+    fn start_connectors(&mut self, flags: &str, store: (&str, &str)) {
+        run(self.command("deploy"), 0);
+        self.start_part("produce", format!("produce --follow {flags}"));
+        let endpoint = self.cluster().fluvio.endpoint();
+        let detect = format!(
+            "transforms:\n  - uses: access-anomaly\n    with:\n      limit_per_minute: \"{LIMIT}\"\n      \
+             false_alerts_per_week: \"0\"\n"
+        );
+        for (name, job) in CONNECTORS {
+            let more = if job == "alerts" { detect.as_str() } else { "" };
+            let args = connector(self.dir.path(), (name, job), store, &endpoint, more);
+            self.start_part(name, args);
+        }
+    }
+
+    fn start_part(&mut self, name: &'static str, args: String) {
+        std::fs::write(self.dir.path().join(format!("{name}.clock")), "+0").expect("a file");
+        let child = self.spawn(name, &args);
+        self.parts.push(Part { name, args, child });
+    }
+
+    /// The command as its processes see it.
+    fn command(&self, args: &str) -> Command {
+        let mut command = streampulse(self.dir.path(), args);
+        if let Some(cluster) = &self.cluster {
+            cluster.fluvio.see(&mut command);
+        }
+        command
+    }
+
+    fn spawn(&self, name: &str, args: &str) -> Child {
+        let log = self.dir.path().join(format!("{name}.stderr"));
+        let log = File::options().create(true).append(true).open(log).expect("a file");
+        let mut command = self.command(args);
+        if Self::can_set_clock() {
+            command.env("FAKETIME_TIMESTAMP_FILE", self.dir.path().join(format!("{name}.clock")));
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_CACHE_DURATION", "1");
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+        }
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+        remember_process(child.id(), "streampulse");
+        child
     }
 
     pub fn log(&self) -> PathBuf {
         self.dir.path().join("log")
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// How many processes it has.
+    pub fn processes(&self) -> usize {
+        self.parts.len()
     }
 
-    pub fn kill(&mut self) {
-        kill(&mut self.child);
+    pub fn pid(&self, process: usize) -> u32 {
+        self.parts[process].child.id()
     }
 
-    /// Starts it again if it has ended.
+    pub fn kill(&mut self, process: usize) {
+        kill(&mut self.parts[process].child);
+    }
+
+    /// The cluster of one that has such faults.
+    pub fn cluster(&mut self) -> &mut Cluster {
+        self.cluster.as_mut().expect("it runs on a cluster")
+    }
+
+    /// Starts its processes again that have ended.
     pub fn ensure_running(&mut self) {
-        if self.child.try_wait().expect("our child").is_some() {
-            self.restarts += 1;
-            self.child = spawn(self.dir.path(), &self.args);
+        for index in 0..self.parts.len() {
+            if self.parts[index].child.try_wait().expect("our child").is_some() {
+                self.restarts += 1;
+                self.parts[index].child = self.spawn(self.parts[index].name, &self.parts[index].args);
+            }
         }
     }
 
-    /// Whether its clock can be set.
+    /// Whether clocks can be set.
     pub fn can_set_clock() -> bool {
         Path::new(FAKETIME).is_file()
     }
 
-    /// Sets its clock so many seconds ahead of the machine's.
-    pub fn set_clock(&self, ahead_s: i64) {
+    /// Sets the clock of a process so many seconds ahead of the machine's.
+    pub fn set_clock(&self, process: usize, ahead_s: i64) {
         // In one step, since it is read at any moment.
-        let (new, clock) = (self.dir.path().join("clock.new"), self.dir.path().join("clock"));
-        std::fs::write(&new, format!("{ahead_s:+}")).expect("a file");
-        std::fs::rename(new, clock).expect("a file");
+        let clock = self.dir.path().join(format!("{}.clock", self.parts[process].name));
+        std::fs::write(self.dir.path().join("clock.new"), format!("{ahead_s:+}")).expect("a file");
+        std::fs::rename(self.dir.path().join("clock.new"), clock).expect("a file");
     }
 
-    /// Undoes whatever was done to it, but for its end.
+    /// Undoes whatever was done to it and to its cluster, but for the end of its processes.
     pub fn heal(&mut self) {
         if let Some(disk) = &self.disk {
             disk.empty();
         }
-        self.set_clock(0);
-        signal(self.pid(), "CONT");
+        if let Some(cluster) = &mut self.cluster {
+            cluster.heal();
+        }
+        for process in 0..self.parts.len() {
+            self.set_clock(process, 0);
+            signal(self.pid(process), "CONT");
+        }
     }
 
     /// Ends it as a person does, and waits until it has stored what it has read.
     pub fn interrupt(&mut self) {
-        signal(self.pid(), "INT");
+        for part in &self.parts {
+            signal(part.child.id(), "INT");
+        }
         let until = Instant::now() + DRAIN_MAX;
-        while self.child.try_wait().expect("our child").is_none() {
-            assert!(Instant::now() < until, "an interrupted pipeline does not end: {}", self.errors());
+        while self.parts.iter_mut().any(|part| part.child.try_wait().expect("our child").is_none()) {
+            assert!(Instant::now() < until, "an interrupted process does not end: {}", self.errors());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Lets it read what is left, alone, and says how many lines that were.
+    /// Lets it read what is left, in one process alone, and says how many lines that were.
     pub fn finish(&self) -> u64 {
-        let output = run(streampulse(self.dir.path(), &format!("{} --until-drained", self.args)), 0);
+        let output = run(self.command(&format!("{} --until-drained", self.up)), 0);
         let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the summary, alone");
         summary["read"].as_u64().expect("a number")
     }
 
-    /// The last of what it has said.
+    /// The last of what its processes have said.
     pub fn errors(&self) -> String {
-        let said = std::fs::read(self.dir.path().join("stderr")).unwrap_or_default();
-        String::from_utf8_lossy(&said[said.len().saturating_sub(SHOWN_BYTES_MAX)..]).into_owned()
+        let said = |part: &Part| {
+            let said =
+                std::fs::read(self.dir.path().join(format!("{}.stderr", part.name))).unwrap_or_default();
+            let last =
+                String::from_utf8_lossy(&said[said.len().saturating_sub(SHOWN_BYTES_MAX)..]).into_owned();
+            format!("\n{}: {last}", part.name)
+        };
+        self.parts.iter().map(said).collect()
     }
-}
-
-fn spawn(dir: &Path, args: &str) -> Child {
-    let log = File::options().create(true).append(true).open(dir.join("stderr")).expect("a file");
-    let mut command = streampulse(dir, args);
-    if Pipeline::can_set_clock() {
-        command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", dir.join("clock"));
-        command.env("FAKETIME_CACHE_DURATION", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        command.env("DONT_FAKE_MONOTONIC", "1");
-    }
-    let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the pipeline starts");
-    remember_process(child.id(), "streampulse");
-    child
 }

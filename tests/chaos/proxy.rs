@@ -37,9 +37,11 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// A proxy before the server on `port` of this machine.
-    pub async fn before(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    pub fn before(port: u16) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let own = listener.local_addr().expect("an address").port();
+        listener.set_nonblocking(true).expect("a socket");
+        let listener = TcpListener::from_std(listener).expect("a runtime");
         let (mode, modes) = watch::channel(Mode::Through);
         let accepting = tokio::spawn(accept(listener, ([127, 0, 0, 1], port).into(), modes)).abort_handle();
         Self { port: own, mode, accepting }

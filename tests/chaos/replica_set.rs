@@ -47,10 +47,10 @@ impl Drop for Node {
 }
 
 impl Node {
-    async fn start(dir: PathBuf) -> Self {
+    fn start(dir: PathBuf) -> Self {
         let disk = Disk::mount(&dir, DISK_MIB);
         let port = free_port();
-        Self { port, proxy: Proxy::before(port).await, child: spawn(&dir, port), dir, disk }
+        Self { port, proxy: Proxy::before(port), child: spawn(&dir, port), dir, disk }
     }
 
     /// Its process.
@@ -99,10 +99,7 @@ impl ReplicaSet {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         remember_folder(dir.path());
-        let mut nodes = Vec::new();
-        for number in 0..NODES {
-            nodes.push(Node::start(dir.path().join(format!("node{number}"))).await);
-        }
+        let nodes = (0..NODES).map(|number| Node::start(dir.path().join(format!("node{number}")))).collect();
         let this = Self { nodes, _dir: dir };
         let members = this.nodes.iter().enumerate().map(|(number, node)| {
             doc! { "_id": i32::try_from(number).expect("a small number"), "host": format!("127.0.0.1:{}", node.proxy.port) }

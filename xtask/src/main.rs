@@ -34,8 +34,9 @@ Commands:
   build                      build the WASM modules and target/release/streampulse
   bench [NAME]               list the benchmarks, or run one
   chaos [--rounds N --seed S]
-                             run the pipeline under load while its parts and those of a replica set are
-                             killed, stopped, starved and cut off, and count afterwards (10 rounds)
+                             run the pipeline under load while its parts, those of a replica set and, where
+                             Fluvio is installed, those of a cluster are killed, stopped, starved and cut
+                             off, and count afterwards (10 rounds)
   fuzz [TARGET] [--seconds N]
                              list what is fuzzed, or fuzz it for 60 or N seconds
   audit                      check licences and sources of all crates with cargo-deny, and tell of known
