@@ -1,7 +1,7 @@
 //! The pipeline of a round: its processes, started again whenever they have ended, as a service manager would.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::cluster::connector;
 use crate::processes::{kill, remember_folder, remember_process, signal};
 use crate::support::{learn_nothing, run, streampulse};
 
-/// Where Debian has libfaketime; `cargo xtask chaos` installs it.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// Names the libfaketime that `cargo xtask chaos` has found or installed.
+const FAKETIME: &str = "STREAMPULSE_FAKETIME";
 /// Size of the data directory's file system, in MiB.
 const DISK_MIB: u64 = 64;
 /// Longest time that interrupted processes may take to store what they have read.
@@ -139,9 +139,9 @@ impl Pipeline {
         let log = self.dir.path().join(format!("{name}.stderr"));
         let log = File::options().create(true).append(true).open(log).expect("a file");
         let mut command = self.command(args);
-        if Self::can_set_clock() {
+        if let Some(faketime) = std::env::var_os(FAKETIME) {
             command.env("FAKETIME_TIMESTAMP_FILE", self.dir.path().join(format!("{name}.clock")));
-            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_CACHE_DURATION", "1");
+            command.env("LD_PRELOAD", faketime).env("FAKETIME_CACHE_DURATION", "1");
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
         }
         let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
@@ -183,7 +183,7 @@ impl Pipeline {
 
     /// Whether clocks can be set.
     pub fn can_set_clock() -> bool {
-        Path::new(FAKETIME).is_file()
+        std::env::var_os(FAKETIME).is_some()
     }
 
     /// Sets the clock of a process so many seconds ahead of the machine's.

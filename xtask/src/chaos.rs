@@ -17,6 +17,7 @@ const ROUNDS_DEFAULT: u64 = 10;
 const ROUNDS_SHORT: u64 = 3;
 const SKIPPED: &str = "SKIPPED: chaos on a Fluvio cluster (no fluvio found; install Fluvio so that `fluvio` is on PATH or \
                        in ~/.fluvio/bin, see docs/fluvio.md); all rounds strike the embedded runtime";
+/// Where Debian has libfaketime.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// Ends with 0 when no round had a violation, 1 when one had.
@@ -35,12 +36,14 @@ pub fn short(mongod: &Mongod) -> Command {
 }
 
 fn tests(mongod: &Mongod, rounds: u64, seed: u64) -> Command {
+    let mut command = cargo::command();
     if !Path::new(FAKETIME).is_file()
         && let Err(message) = apt::install(&["libfaketime"], "clocks that jump")
     {
         step::note(&format!("clocks will not jump: {message}"));
+    } else {
+        command.env("STREAMPULSE_FAKETIME", FAKETIME);
     }
-    let mut command = cargo::command();
     command.args(["test", "--release", "--test", "main", "--", "--nocapture", "--test-threads=1", TESTS]);
     command.env(mongod::VARIABLE, &mongod.path);
     command.env("STREAMPULSE_CHAOS_ROUNDS", rounds.to_string());
