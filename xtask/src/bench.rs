@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use crate::Outcome;
-use crate::{build_and_setup, cargo, mongod, step, suite};
+use crate::{build_modules_and_setup, cargo, mongod, step, suite};
 
 /// Without a name the list goes to stdout; an unknown name, or no benchmark at all, is an error.
 pub fn run(words: &[String]) -> Outcome<ExitCode> {
@@ -23,7 +23,7 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     if !names.contains(name) {
         return Err(format!("no benchmark `{name}`; there are: {}", names.join(", ")));
     }
-    let mongod = build_and_setup()?;
+    let mongod = build_modules_and_setup()?;
     step::timed(&format!("running the benchmark {name}"), || {
         let mut command = cargo::command();
         command

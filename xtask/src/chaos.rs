@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use crate::Outcome;
 use crate::mongod::Mongod;
 use crate::suite::{FLUVIO_VARIABLE, find_fluvio};
-use crate::{apt, build_and_setup, cargo, mongod, step};
+use crate::{apt, build_modules_and_setup, cargo, mongod, step};
 
 /// The test that does it, which is left out of the run of all tests: it takes the processors from the others.
 pub const TESTS: &str = "chaos::no_fault";
@@ -23,7 +23,7 @@ const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// Ends with 0 when no round had a violation, 1 when one had.
 pub fn run(words: &[String]) -> Outcome<ExitCode> {
     let (rounds, seed) = flags(words)?;
-    let mongod = build_and_setup()?;
+    let mongod = build_modules_and_setup()?;
     let what = format!("{rounds} rounds of chaos (about a minute each)");
     let ended =
         step::timed(&what, || step::run_for_result(tests(&mongod, rounds, seed).env("RUST_BACKTRACE", "0")));
@@ -44,7 +44,9 @@ fn tests(mongod: &Mongod, rounds: u64, seed: u64) -> Command {
     } else {
         command.env("STREAMPULSE_FAKETIME", FAKETIME);
     }
-    command.args(["test", "--release", "--test", "main", "--", "--nocapture", "--test-threads=1", TESTS]);
+    // Of the workspace, as all other tests are: nothing is compiled again.
+    command.args(["test", "--release", "--workspace", "--test", "main"]);
+    command.args(["--", "--nocapture", "--test-threads=1", TESTS]);
     command.env(mongod::VARIABLE, &mongod.path);
     command.env("STREAMPULSE_CHAOS_ROUNDS", rounds.to_string());
     command.env("STREAMPULSE_CHAOS_SEED", seed.to_string());

@@ -109,6 +109,13 @@ fn build_and_setup() -> Outcome<Mongod> {
     Ok(mongod)
 }
 
+/// The same without the binary: tests and benchmarks build it as well, with the features of what only they need.
+fn build_modules_and_setup() -> Outcome<Mongod> {
+    let (toolchain, mongod) = setup()?;
+    wasm::build(&toolchain)?;
+    Ok(mongod)
+}
+
 fn setup() -> Outcome<(wasm::Toolchain, Mongod)> {
     Ok((wasm::ensure_toolchain()?, mongod::ensure()?))
 }

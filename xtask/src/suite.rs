@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use crate::Outcome;
 use crate::mongod::Mongod;
-use crate::{build_and_setup, cargo, chaos, mongod, step, verification};
+use crate::{build_modules_and_setup, cargo, chaos, mongod, step, verification};
 
 /// Tells tests and benchmarks which `fluvio` to use; the cluster suite runs when it is set.
 pub const FLUVIO_VARIABLE: &str = "STREAMPULSE_FLUVIO";
@@ -50,14 +50,14 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     if !cluster.is_empty() && fluvio.is_none() {
         return Err("--cluster needs the Fluvio CLI: put `fluvio` on PATH or into ~/.fluvio/bin".to_owned());
     }
-    let mongod = build_and_setup()?;
+    let mongod = build_modules_and_setup()?;
     let mut tally = Tally::default();
     if let (false, Some(fluvio)) = (cluster.is_empty(), &fluvio) {
         return run_cluster(fluvio, &mongod, &filters, tally);
     }
     let chromium = step::find_on_path("chromium");
     let has_mongos = step::find_on_path("mongos").is_some();
-    step::timed("testing the workspace (the first time some minutes of compiling)", || {
+    step::timed("testing the workspace (the first time about 15 minutes of compiling on 2 cores)", || {
         let mut command = cargo::command();
         command.args(["test", "--release", "--workspace", "--no-fail-fast", "--"]).args(&filters);
         command.args(["--skip", chaos::TESTS]);
