@@ -137,6 +137,7 @@ async fn persistent<F: Future<Output = Result<()>>>(
             Err(error) if is_away(&error) => {
                 end();
                 progress.mongodb_away.store(true, Ordering::Relaxed);
+                progress.mongodb_retries.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("MongoDB went away while a job began: {error:#}; beginning again");
                 backoff(attempt).await;
                 attempt += 1;
