@@ -302,7 +302,13 @@ fn runner(cli: &Path) -> PathBuf {
     found.unwrap_or_else(|| PathBuf::from("fluvio-run"))
 }
 
+/// A port that nobody uses now. It is none of those that outgoing connections get, which could take it before a
+/// server does.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -77,8 +77,13 @@ pub fn kill(child: &mut Child) {
     child.wait().expect("it ends");
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now. It is none of those that outgoing connections get, which could take it before a
+/// server does.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! A sharded cluster of real mongods, without a mongos: a config server and shards of one node each. The
 //! commands for a mongos are translated into those that it sends to them itself.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +11,8 @@ use mongodb::{Client, Database};
 use sink::schema::sharding::Found;
 use streampulse::mongod;
 use tempfile::TempDir;
+
+use crate::processes::free_port;
 
 /// Longest time that a server may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -178,9 +179,4 @@ impl Server {
         let admin = self.client.database("admin");
         admin.run_command(command.clone()).await.unwrap_or_else(|error| panic!("{command}: {error}"))
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
