@@ -233,7 +233,8 @@ fn work_grows_as_the_input_does() {
 
 /// Counts of a batch that names as much as one can.
 fn largest(offset: u64, rng: &mut impl Rng) -> Vec<u8> {
-    let first = NOW_MS as u64 / 60_000 + offset * 20;
+    // Of today, since those from the future are forgotten, and all after event time, since those before are judged.
+    let first = NOW_MS as u64 / 60_000 - 600 + offset * 20;
     let minute = |n: u64| u32::try_from(first + n % 20).expect("far below");
     let letter = |n: u64| b'A' + u8::try_from(n % 26).expect("a letter");
     let cell = |n: u64| Cell {
@@ -252,7 +253,7 @@ fn largest(offset: u64, rng: &mut impl Rng) -> Vec<u8> {
         cells: (0..2_000).map(cell).collect(),
         users: (0..20).map(|n| (minute(n), (0..500).map(|_| rng.random()).collect())).collect(),
         heavy_users: (0..64).map(heavy).collect(),
-        event_time_ms: Some(NOW_MS),
+        event_time_ms: Some(NOW_MS - 600 * 60_000),
         ..Delta::default()
     };
     let source = Source::new(0, 0).expect("in range");

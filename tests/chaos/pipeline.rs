@@ -208,8 +208,9 @@ impl Pipeline {
         }
     }
 
-    /// Ends it as a person does, and waits until it has stored what it has read.
-    pub fn interrupt(&mut self) {
+    /// Ends it as a person does, and waits until it has stored what it has read. Gives whether all of it did so; a
+    /// process that has only just begun is ended by the signal itself.
+    pub fn interrupt(&mut self) -> bool {
         for part in &self.parts {
             signal(part.child.id(), "INT");
         }
@@ -218,6 +219,7 @@ impl Pipeline {
             assert!(Instant::now() < until, "an interrupted process does not end: {}", self.errors());
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.parts.iter_mut().all(|part| part.child.wait().expect("our child").success())
     }
 
     /// Lets it read what is left, in one process alone, and says how many lines that were.

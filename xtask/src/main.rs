@@ -109,7 +109,7 @@ fn build_and_setup() -> Outcome<Mongod> {
     Ok(mongod)
 }
 
-/// The same without the binary: tests and benchmarks build it as well, with the features of what only they need.
+/// The same without the binary, which tests and benchmarks build with features of what only they need.
 fn build_modules_and_setup() -> Outcome<Mongod> {
     let (toolchain, mongod) = setup()?;
     wasm::build(&toolchain)?;
