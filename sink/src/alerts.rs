@@ -2,11 +2,11 @@
 //! `access_alerts`.
 //!
 //! # Delivery
-//! Alerts have deterministic ids and replace themselves. One that opens, closes or becomes another one's is
-//! written the moment it comes, and what came during a write together; where only its numbers move, that waits
-//! for a second. Each write is one transaction with the checkpoint, which stops whoever was followed by another
-//! process. Whenever the module hands out its state, that and the position are written too; after a crash the
-//! module starts again from that state at that position, and gives the same alerts again.
+//! Alerts have deterministic ids and replace themselves. One that opens, closes or joins another incident is
+//! written the moment it comes, and what came during a write together; where only numbers move, that waits
+//! for a second. Each write is one transaction with the checkpoint, which stops whoever was followed by
+//! another process. Whenever the module hands out its state, that and the position are written too; after a
+//! crash the module starts again from that state at that position, and gives the same alerts again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;

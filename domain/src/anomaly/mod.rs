@@ -7,9 +7,9 @@
 //!   [`bots`] find
 //! - [`series`]: the score of any series of numbers, for `streampulse detect --csv`
 //!
-//! It is a pure function of its state and the log: time comes from ticks, which no batch is believed that says
-//! it is later, every frame is known by its source
-//! position, and a batch that is run again on a live instance gives its last output again, byte for byte.
+//! It is a pure function of its state and the log: time comes from ticks, and no batch is believed that says
+//! it is later. Every frame is known by its source position, and a batch that is run again on a live instance
+//! gives its last output again, byte for byte.
 
 mod alert;
 mod bots;
