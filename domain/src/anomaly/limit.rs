@@ -13,8 +13,8 @@ pub const JUDGED_MS: i64 = 180 * MINUTE_MS;
 /// How long after its end a minute closes, in milliseconds of event time, or of silence.
 pub const CLOSE_AFTER_MS: i64 = MINUTE_MS;
 /// Most minutes that are kept, of the platform and of all slices with a limit together, each of which has
-/// an equal part of them; those from the future make room, and then the oldest. So many have a state far below
-/// the 16 MB of one document in MongoDB.
+/// an equal part of them; those from the future make room, and then the oldest. So many have a state far
+/// below the 16 MB of one document in MongoDB.
 pub const MINUTES_MAX: usize = 100_000;
 
 /// The minutes that are still judged.
