@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fluvio::Fluvio;
-use crate::processes::{kill, signal};
+use crate::processes::{kill, remember_process, signal};
 use crate::sample::{Sample, all};
 use crate::support::{database, database_name, mongodb_uri, run, streampulse};
 
@@ -140,7 +140,10 @@ impl Case {
         let (uri, endpoint) = (mongodb_uri(), self.fluvio.endpoint());
         let args = connector(self.path(), (&name, job), (&self.name, &uri), &endpoint, "") + more;
         let log = std::fs::File::create(self.path().join(format!("{name}.log"))).expect("a file");
-        self.command(&args).stdout(Stdio::null()).stderr(log).spawn().expect("the connector starts")
+        let child =
+            self.command(&args).stdout(Stdio::null()).stderr(log).spawn().expect("the connector starts");
+        remember_process(child.id(), "streampulse");
+        child
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use streampulse::mongod::Mongod;
 use tempfile::TempDir;
 
+use crate::processes::{remember_process, signal};
 use crate::sample::{Sample, all, millis};
 use crate::support::{database, database_name, learn_nothing, mongodb_uri, run, streampulse};
 
@@ -252,6 +253,25 @@ async fn live_lines_are_visible_at_once_and_an_interrupt_drains() {
         status[0]["jobs"].as_array().expect("jobs").iter().take(2).all(|job| job["lag"] == 0),
         "{status}"
     );
+}
+
+/// One that came while the work began was lost: a listener had taken it, and nobody waited.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_at_any_moment_ends_it() {
+    let case = Case::new("interrupted").await;
+    case.write(&Sample::valid(20_000, 15));
+    for after_ms in (0..1_600).step_by(80) {
+        let mut up = streampulse(case.dir.path(), &format!("up --file log {}", case.flags()));
+        let mut up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        remember_process(up.id(), "streampulse");
+        std::thread::sleep(Duration::from_millis(after_ms));
+        assert!(signal(up.id(), "INT"));
+        let began = Instant::now();
+        while up.try_wait().expect("our child").is_none() {
+            assert!(began.elapsed() < PATIENCE, "the interrupt after {after_ms} ms was lost");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,17 +3,18 @@
 
 pub mod config;
 
-use std::future::pending;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use runtime::cluster::Cluster;
 use runtime::lease::Holder;
 use runtime::{Topic, Writers};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::heartbeat::{self, Heart};
 use crate::jobs::{Jobs, Work};
@@ -122,17 +123,27 @@ async fn beat(heart: Heart, sink: Arc<Sink>, logs: Option<Arc<Logs>>) -> Result<
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Waits for Ctrl-C or SIGTERM. One that comes after the first wait, while nobody waits, is for who waits
+/// next.
 pub async fn asked_to_stop() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen for SIGTERM");
-            return pending().await;
-        }
+    static ASKED: Notify = Notify::const_new();
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| drop(tokio::spawn(listen(&ASKED))));
+    ASKED.notified().await;
+}
+
+async fn listen(asked: &Notify) {
+    let signals =
+        signal(SignalKind::interrupt()).and_then(|first| Ok((first, signal(SignalKind::terminate())?)));
+    let (mut interrupt, mut terminate) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return tracing::warn!(%error, "cannot listen for Ctrl-C and SIGTERM"),
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        asked.notify_one();
     }
 }

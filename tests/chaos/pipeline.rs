@@ -1,6 +1,8 @@
 //! The pipeline of a round: its processes, started again whenever they have ended, as a service manager would.
 
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use super::cluster::Cluster;
 use super::disk::Disk;
 use super::traffic::LIMIT;
 use crate::cluster::connector;
-use crate::processes::{kill, remember_folder, remember_process, signal};
+use crate::processes::{free_port, kill, remember_folder, remember_process, signal};
 use crate::support::{learn_nothing, run, streampulse};
 
 /// Names the libfaketime that `cargo xtask chaos` has found or installed.
@@ -20,6 +22,8 @@ const FAKETIME: &str = "STREAMPULSE_FAKETIME";
 const DISK_MIB: u64 = 64;
 /// Longest time that interrupted processes may take to store what they have read.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
+/// How long the pipeline may take to say that it is ready.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// What each process says at most of itself in a violation.
 const SHOWN_BYTES_MAX: usize = 4_000;
 
@@ -60,6 +64,8 @@ pub struct Pipeline {
     pub cluster: Option<Cluster>,
     /// Arguments of the one process that can do all of its work.
     up: String,
+    /// Where that process tells of itself.
+    told_at: String,
     // Last, so that the processes have ended when it goes.
     dir: TempDir,
 }
@@ -95,8 +101,9 @@ impl Pipeline {
         let flags = format!(
             "--file log {runtime} --data-dir data --database {database} --wait-for-mongodb 5s --mongodb-uri {uri}"
         );
-        let up = format!("up --summary json --limit-per-minute {LIMIT} {flags}");
-        let mut this = Self { parts: Vec::new(), restarts: 0, disk, cluster, up: up.clone(), dir };
+        let told_at = format!("127.0.0.1:{}", free_port());
+        let up = format!("up --summary json --limit-per-minute {LIMIT} --metrics {told_at} {flags}");
+        let mut this = Self { parts: Vec::new(), restarts: 0, disk, cluster, up: up.clone(), told_at, dir };
         if let Setup::Connectors = setup {
             this.start_connectors(&flags, (database, uri));
         } else {
@@ -208,9 +215,21 @@ impl Pipeline {
         }
     }
 
-    /// Ends it as a person does, and waits until it has stored what it has read. Gives whether all of it did so; a
-    /// process that has only just begun is ended by the signal itself.
-    pub fn interrupt(&mut self) -> bool {
+    /// Whether the one process of it reads its log.
+    pub fn is_ready(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(&self.told_at)?;
+            stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+            write!(stream, "GET /readyz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.told_at)?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    }
+
+    /// Ends it as a person does, and waits until it has stored what it has read.
+    pub fn interrupt(&mut self) {
         for part in &self.parts {
             signal(part.child.id(), "INT");
         }
@@ -219,7 +238,6 @@ impl Pipeline {
             assert!(Instant::now() < until, "an interrupted process does not end: {}", self.errors());
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.parts.iter_mut().all(|part| part.child.wait().expect("our child").success())
     }
 
     /// Lets it read what is left, in one process alone, and says how many lines that were.
