@@ -120,7 +120,7 @@ async fn round(seed: u64, set: &mut ReplicaSet, struck: &mut BTreeMap<String, u3
     if is_one_process {
         until_ready(&mut pipeline, set).await;
     }
-    pipeline.interrupt();
+    pipeline.terminate();
     let left = pipeline.finish();
     assert!(left == 0 || !is_one_process, "{left} lines were left in the log: {}", pipeline.errors());
     check(&database, &traffic).await;

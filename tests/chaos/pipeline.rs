@@ -20,7 +20,7 @@ use crate::support::{learn_nothing, run, streampulse};
 const FAKETIME: &str = "STREAMPULSE_FAKETIME";
 /// Size of the data directory's file system, in MiB.
 const DISK_MIB: u64 = 64;
-/// Longest time that interrupted processes may take to store what they have read.
+/// Longest time in which processes that are asked to end may store what they have read.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
 /// How long the pipeline may take to say that it is ready.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -228,14 +228,14 @@ impl Pipeline {
         ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
     }
 
-    /// Ends it as a person does, and waits until it has stored what it has read.
-    pub fn interrupt(&mut self) {
+    /// Ends it as a service manager does, and waits until it has stored what it has read.
+    pub fn terminate(&mut self) {
         for part in &self.parts {
-            signal(part.child.id(), "INT");
+            signal(part.child.id(), "TERM");
         }
         let until = Instant::now() + DRAIN_MAX;
         while self.parts.iter_mut().any(|part| part.child.try_wait().expect("our child").is_none()) {
-            assert!(Instant::now() < until, "an interrupted process does not end: {}", self.errors());
+            assert!(Instant::now() < until, "a process that was asked to end does not: {}", self.errors());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
