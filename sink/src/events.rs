@@ -49,6 +49,12 @@ pub async fn run(sink: &Sink, logs: &Logs, partition: u32) -> Result<()> {
     Partition::start(sink, logs, partition).await?.run().await
 }
 
+/// Whether each partition is being read.
+pub fn all_run(sink: &Sink, logs: &Logs) -> bool {
+    let running = sink.progress.running();
+    logs.partitions.iter().all(|partition| running.contains(&(JOB, *partition)))
+}
+
 /// Writes a tick every second, for ever.
 ///
 /// # Errors
