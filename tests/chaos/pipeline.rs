@@ -1,8 +1,6 @@
 //! The pipeline of a round: its processes, started again whenever they have ended, as a service manager would.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +11,7 @@ use super::cluster::Cluster;
 use super::disk::Disk;
 use super::traffic::LIMIT;
 use crate::cluster::connector;
+use crate::metrics::ask;
 use crate::processes::{free_port, kill, remember_folder, remember_process, signal};
 use crate::support::{learn_nothing, run, streampulse};
 
@@ -22,8 +21,6 @@ const FAKETIME: &str = "STREAMPULSE_FAKETIME";
 const DISK_MIB: u64 = 64;
 /// Longest time in which processes that are asked to end may store what they have read.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
-/// How long the pipeline may take to say that it is ready.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// What each process says at most of itself in a violation.
 const SHOWN_BYTES_MAX: usize = 4_000;
 
@@ -217,15 +214,7 @@ impl Pipeline {
 
     /// Whether the one process of it reads its log.
     pub fn is_ready(&self) -> bool {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&self.told_at)?;
-            stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-            write!(stream, "GET /readyz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.told_at)?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+        ask(&self.told_at, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
     }
 
     /// Ends it as a service manager does, and waits until it has stored what it has read.

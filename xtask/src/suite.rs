@@ -57,7 +57,7 @@ pub fn run(words: &[String]) -> Outcome<ExitCode> {
     }
     let chromium = step::find_on_path("chromium");
     let has_mongos = step::find_on_path("mongos").is_some();
-    step::timed("testing the workspace (the first time about 15 minutes of compiling on 2 cores)", || {
+    step::timed("testing the workspace (the first time some minutes of compiling)", || {
         let mut command = cargo::command();
         command.args(["test", "--release", "--workspace", "--no-fail-fast", "--"]).args(&filters);
         command.args(["--skip", chaos::TESTS]);
