@@ -170,6 +170,12 @@ async fn numbers_are_those_of_mongodb_and_of_the_log() {
     assert_eq!(of("streampulse_job_next_offset", "name=\"events\",", ""), ends);
     let sizes = "streampulse_job_write_records_sum{name=\"events\"}";
     assert_eq!(found.value(sizes), lines, "{sizes}");
+    let memory = of("streampulse_job_smartmodule_memory_bytes", "name=\"events\",", "");
+    let alerts = found.value("streampulse_job_smartmodule_memory_bytes{name=\"alerts\",partition=\"0\"}");
+    for bytes in memory.into_iter().chain([alerts]) {
+        // Whole pages, of one module at least, and not what a leak would make of it.
+        assert!(bytes >= 1e6 && bytes % 65_536.0 == 0.0 && bytes < 64e6, "{bytes}");
+    }
     for series in [
         "job_smartmodule_seconds_total{name=\"alerts\",partition=\"0\"}",
         "job_smartmodule_seconds_total{name=\"events\",partition=\"1\"}",

@@ -227,6 +227,13 @@ pub struct Output {
     pub last_offset: u64,
     /// The chain's records; the stored ones where the chain is empty.
     pub values: Vec<Vec<u8>>,
+    /// Memory of the chain's modules together, in bytes, as the last of them tells it.
+    pub memory_bytes: Option<u64>,
+}
+
+/// What a record of a chain tells of the chain's memory, in its key.
+fn memory_bytes(record: &fluvio_protocol::record::Record) -> Option<u64> {
+    str::from_utf8(record.key()?.as_ref()).ok()?.parse().ok()
 }
 
 /// Why a stream of a module with an accumulator ended: it broke, and a new one must begin with a state and an

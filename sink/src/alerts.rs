@@ -117,6 +117,7 @@ impl Alerts<'_> {
             frame.code_hash == CODE_HASH,
             "the SmartModule access-anomaly was built from other sources than this sink; deploy that of this version"
         );
+        self.sink.progress.tell_memory(JOB, 0, Some(output));
         ensure!(frame.fault.is_empty(), "access-anomaly cannot go on: {}", frame.fault);
         ensure!(
             frame.base_offset == self.next,

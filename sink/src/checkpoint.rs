@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use domain::event_id::{EPOCHS_MAX, EventId, OFFSETS_MAX, PARTITIONS_MAX, Source, ZONES_MAX};
+use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{ClientSession, Collection, Database};
@@ -148,7 +149,7 @@ impl Checkpoint {
         start: u64,
     ) -> Result<(Self, Document)> {
         const READ: &str = "cannot read pipeline_state";
-        let key = format!("{job}|{id}|{partition}");
+        let key = key(job, id, partition);
         let states = states(database);
         // An open transaction of the process before would hold up the update for a minute.
         let before = states.find_one(doc! { "_id": &key }).await.context(READ)?;
@@ -162,6 +163,28 @@ impl Checkpoint {
         let document = document.ok_or_else(|| fatal(format!("MongoDB gave no checkpoint {key}")))?;
         let writer = document.get_i64("writer").with_context(|| format!("{key} has no writer"))?;
         Ok((Self { database: database.clone(), key, writer, session: None }, document))
+    }
+
+    /// The documents of a job's checkpoints in some partitions of a topic, where there are any. Who only
+    /// looks ends nobody.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn look(
+        database: &Database,
+        job: &str,
+        id: &str,
+        partitions: &[u32],
+    ) -> Result<Vec<(u32, Document)>> {
+        const LOOK: &str = "cannot look how far other processes are";
+        let keys: Vec<String> = partitions.iter().map(|partition| key(job, id, *partition)).collect();
+        let found = states(database).find(doc! { "_id": { "$in": &keys } }).await.context(LOOK)?;
+        let found: Vec<Document> = found.try_collect().await.context(LOOK)?;
+        let partition = |found: &Document| {
+            let index = keys.iter().position(|key| found.get_str("_id").is_ok_and(|id| id == key))?;
+            partitions.get(index).copied()
+        };
+        Ok(found.into_iter().filter_map(|found| Some((partition(&found)?, found))).collect())
     }
 
     /// Moves from `from` to `to` together with `writes`, in one transaction where there are any, as often as
@@ -286,6 +309,10 @@ async fn find_for_good(
 ) -> Result<Option<Document>, mongodb::error::Error> {
     let found = states.find_one(doc! { "_id": key }).read_concern(ReadConcern::linearizable());
     found.max_time(MAJORITY_WAIT).await
+}
+
+fn key(job: &str, id: &str, partition: u32) -> String {
+    format!("{job}|{id}|{partition}")
 }
 
 fn states(database: &Database) -> Collection<Document> {

@@ -1,6 +1,6 @@
 //! Job `events`: log lines, already turned into documents and counts by the SmartModules, go to
-//! `access_events`, or the collection of its day, and `access_rejects`; the counts, and a tick every second,
-//! go on to `access-rollups`. Where events are not stored ([`Sink::store_events`]) all the rest is.
+//! `access_events`, or the collection of its day, and `access_rejects`; the counts go on to `access-rollups`,
+//! and so do [`ticks`](crate::ticks). Where events are not stored ([`Sink::store_events`]) all the rest is.
 //!
 //! # Delivery
 //! Insert, forward, checkpoint, in this order. After a crash the lines since the checkpoint come again: the
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use domain::bson::{Element, documents, elements};
 use domain::event_id::{EventId, OFFSETS_MAX, Source};
 use domain::params::{FilterMapSettings, settings_hash};
-use domain::wire::{Delta, DeltaFrame, EventsFrame, PartitionPosition, Tick};
+use domain::wire::{Delta, DeltaFrame, EventsFrame};
 use domain::{CODE_HASH, MINUTE_MS};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
@@ -32,14 +32,14 @@ use crate::{Logs, Sink, fatal, module, now_ms, rollups, signed};
 
 /// The job's name.
 pub const JOB: &str = "events";
+/// How its checkpoints are named, before the topic and the partition.
+pub(crate) const CHECKPOINT: &str = "events|access-logs";
 /// Most frames that are written together.
 const GATHERED_FRAMES_MAX: usize = 64;
 /// Bytes of frames from which on no more are gathered.
 const GATHERED_BYTES_MAX: usize = 2 << 20;
 /// Longest time between checkpoints while lines come in.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
-/// Time between ticks.
-const TICK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs one partition for ever.
 ///
@@ -49,59 +49,14 @@ pub async fn run(sink: &Sink, logs: &Logs, partition: u32) -> Result<()> {
     Partition::start(sink, logs, partition).await?.run().await
 }
 
-/// Whether each partition is being read.
-pub fn all_run(sink: &Sink, logs: &Logs) -> bool {
-    let running = sink.progress.running();
-    logs.partitions.iter().all(|partition| running.contains(&(JOB, *partition)))
-}
-
-/// Writes a tick every second, for ever.
-///
-/// # Errors
-/// When the topic cannot be written.
-pub async fn run_ticks(sink: &Sink, logs: &Logs) -> Result<()> {
-    let mut interval = tokio::time::interval(TICK_EVERY);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        tick(sink, logs, false).await?;
-    }
-}
-
-/// Writes one tick.
-///
-/// # Errors
-/// When the topic cannot be read or written.
-pub async fn tick(sink: &Sink, logs: &Logs, end_of_input: bool) -> Result<()> {
-    // First what is forwarded, then what is there: a line in between makes the partition look behind, never
-    // ahead.
-    let next: Vec<u64> = sink.progress.events_next.iter().map(|next| next.load(Ordering::Acquire)).collect();
-    let ends = logs.topic.state().await?.partitions;
-    // Of the others, another process tells.
-    let running = sink.progress.running();
-    let mine = logs.partitions.iter().filter(|partition| running.contains(&(JOB, **partition)));
-    let positions = mine.map(|&partition| {
-        let (next, end) = (next.get(partition as usize), ends.get(partition as usize));
-        let (next, end) = next.zip(end).context("there is no such partition")?;
-        let source = source(logs, partition)?;
-        Ok(PartitionPosition { source, next_offset: *next, end_offset: end.end })
-    });
-    let positions = positions.collect::<Result<Vec<_>>>()?;
-    if positions.is_empty() {
-        return Ok(());
-    }
-    let tick = Tick { wall_ms: now_ms(), end_of_input, positions };
-    let mut value = Vec::new();
-    tick.encode(&mut value);
-    forward(sink, vec![value]).await
-}
-
-async fn forward(sink: &Sink, frames: Vec<Vec<u8>>) -> Result<()> {
+/// Appends frames to `access-rollups`.
+pub(crate) async fn forward(sink: &Sink, frames: Vec<Vec<u8>>) -> Result<()> {
     let records = frames.into_iter().map(|value| Record { key: None, value: value.into() }).collect();
     sink.rollups.append(vec![Batch { partition: 0, records, note: None }], now_ms()).await
 }
 
-fn source(logs: &Logs, partition: u32) -> Result<Source> {
+/// A partition of this incarnation of the log.
+pub(crate) fn source(logs: &Logs, partition: u32) -> Result<Source> {
     Source::new(logs.epoch, partition).with_context(|| format!("partition {partition} is out of range"))
 }
 
@@ -137,8 +92,7 @@ impl<'a> Partition<'a> {
         let state = logs.topic.state().await?;
         let bounds = *state.partitions.get(partition as usize).context("there is no such partition")?;
         let (checkpoint, document) =
-            Checkpoint::load(&sink.database, "events|access-logs", &state.id, partition, bounds.start)
-                .await?;
+            Checkpoint::load(&sink.database, CHECKPOINT, &state.id, partition, bounds.start).await?;
         let next = u64::try_from(document.get_i64("next").context("a checkpoint without a position")?)?;
         if next < bounds.start {
             bail!(
@@ -295,6 +249,7 @@ impl<'a> Partition<'a> {
         self.insert(&frames).await?;
         let lines = frames.last().map_or(0, |last| last.header.last_offset + 1 - self.next);
         self.sink.progress.writes.observe(JOB, lines, began.elapsed());
+        self.sink.progress.tell_memory(JOB, self.source.partition, gathered.last());
         let mut parts = Vec::new();
         for frame in &frames {
             self.sink.progress.count_lines(frame.accepted, &frame.rejected);

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use mongodb::Database;
@@ -13,10 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::checkpoint::Followed;
 use crate::write::is_away;
-use crate::{Logs, Progress, Sink, alerts, events, rollups};
-
-/// How often it is looked whether all partitions run.
-const RUNNING_POLL: Duration = Duration::from_millis(20);
+use crate::{Logs, Progress, Sink, alerts, events, rollups, ticks};
 
 /// One of the three jobs.
 pub enum Work {
@@ -73,14 +69,7 @@ impl Jobs {
             self.start_one(sink, events::JOB, (&id, partition), holder, job);
         }
         let (sink, logs) = (sink.clone(), logs.clone());
-        let is_alone = holder.is_none();
-        self.also("ticks", async move {
-            // A tick without a partition that is about to run would let event time pass the lines in it.
-            while is_alone && !events::all_run(&sink, &logs) {
-                tokio::time::sleep(RUNNING_POLL).await;
-            }
-            events::run_ticks(&sink, &logs).await
-        });
+        self.also("ticks", async move { ticks::run(&sink, &logs).await });
         Ok(())
     }
 

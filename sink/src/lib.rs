@@ -29,6 +29,7 @@ mod routes;
 pub mod schema;
 pub mod secret;
 mod sketch;
+pub mod ticks;
 mod windows;
 mod write;
 
@@ -41,6 +42,7 @@ use runtime::{Module, Topic};
 pub use progress::Progress;
 
 /// What the jobs share.
+#[derive(Clone)]
 pub struct Sink {
     /// Where to write.
     pub database: Database,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use domain::RejectReason;
 use domain::wire::{Delta, RejectCounts};
+use runtime::Output;
 use tokio_util::sync::CancellationToken;
 
 use crate::monitor::Writes;
@@ -57,6 +58,8 @@ pub struct Progress {
     covered: Mutex<BTreeMap<(&'static str, u32), Instant>>,
     /// Nanoseconds in the SmartModules that this process runs itself, by job and partition.
     chains: Mutex<BTreeMap<(&'static str, u32), Arc<AtomicU64>>>,
+    /// Bytes of memory of the SmartModules, by job and partition, while the job runs.
+    memories: Mutex<BTreeMap<(&'static str, u32), u64>>,
     minutes: Mutex<BTreeMap<u32, u64>>,
     alerts: Mutex<Alerts>,
 }
@@ -110,6 +113,7 @@ impl Progress {
 
     pub(crate) fn end(&self, job: &'static str, partition: u32) {
         self.running.lock().expect("no holder of this lock panics").remove(&(job, partition));
+        self.memories.lock().expect("no holder of this lock panics").remove(&(job, partition));
     }
 
     /// The first offset that a job has not worked off, and the first that no checkpoint covers.
@@ -152,6 +156,19 @@ impl Progress {
         let chains = self.chains.lock().expect("no holder of this lock panics");
         let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
         chains.iter().map(|(key, nanos)| (*key, time(nanos))).collect()
+    }
+
+    /// What a stream's last output tells of its SmartModules' memory.
+    pub(crate) fn tell_memory(&self, job: &'static str, partition: u32, last: Option<&Output>) {
+        if let Some(bytes) = last.and_then(|output| output.memory_bytes) {
+            let mut memories = self.memories.lock().expect("no holder of this lock panics");
+            memories.insert((job, partition), bytes);
+        }
+    }
+
+    /// Bytes of memory of the SmartModules that run for this process, by job and partition.
+    pub(crate) fn memories(&self) -> BTreeMap<(&'static str, u32), u64> {
+        self.memories.lock().expect("no holder of this lock panics").clone()
     }
 
     /// Rejects of all reasons.

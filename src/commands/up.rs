@@ -19,7 +19,7 @@ use sink::heartbeat::Heart;
 use sink::jobs::{Jobs, Work};
 use sink::monitor::Monitor;
 use sink::schema::{self, Retention};
-use sink::{Logs, Modules, Progress, Sink, checkpoint, events};
+use sink::{Logs, Modules, Progress, Sink, checkpoint, ticks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -265,7 +265,7 @@ async fn drain(sink: &Sink, logs: &Logs, end_of_input: bool) -> Result<()> {
         next.iter().zip(&ends).all(|(next, end)| next.load(Ordering::Acquire) >= *end)
     };
     until(|| covered(&progress.events_next) && covered(&progress.events_checkpoint)).await;
-    events::tick(sink, logs, end_of_input).await?;
+    ticks::tick(sink, logs, end_of_input).await?;
     let end = sink.rollups.state().await?.partitions.first().map_or(0, |bounds| bounds.end);
     let alerts = if end_of_input { &progress.alerts_checkpoint } else { &progress.alerts_next };
     until(|| progress.rollups_next.load(Ordering::Acquire) >= end && alerts.load(Ordering::Acquire) >= end)

@@ -36,6 +36,10 @@ async fn the_numbers_of_connectors_are_those_of_the_log() {
         };
         assert_eq!(found.sum("streampulse_mongodb_up"), 1.0, "{job}");
         assert_eq!(get(address, "/readyz"), (200, r#"{"ok":true,"problems":[]}"#.to_owned()), "{job}");
+        // Of the modules in the SPU; job rollups has none.
+        let memory = "streampulse_job_smartmodule_memory_bytes";
+        let bytes = found.families().any(|name| name == memory).then(|| found.sum(memory));
+        assert_eq!(bytes.map(|bytes| bytes >= 1e6), (*job != "rollups").then_some(true), "{job}: {bytes:?}");
         if *job == "events" {
             assert_eq!(found.sum("streampulse_lines_read_total"), lines);
             assert_eq!(found.value("streampulse_lines_rejected_total{reason=\"not_json\"}"), 20.0);

@@ -133,7 +133,8 @@ impl Detector {
     }
 
     fn take_delta(&mut self, frame: &DeltaFrame, changes: &mut Altered) -> Result<(), String> {
-        let (present_ms, present) = (self.state.present_ms(), minute_of(self.state.present_ms()));
+        let present_ms = self.state.present_ms();
+        let present = minute_of(present_ms);
         let State { positions, partitions, minutes, slices, open, .. } = &mut self.state;
         match positions.admit(frame) {
             Admission::Seen => return Ok(()),

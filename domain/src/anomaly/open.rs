@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::minute_of;
 use super::platform::Slice;
 use super::users::Users;
 use crate::anomaly::bytes::{Reader, Writer};
@@ -183,7 +184,7 @@ impl Open {
     /// The next minute, if it ends at or before `end_ms_max`; one without accesses is empty. Of a log that is
     /// off there is none until lines come again, however far a clock jumps.
     pub fn take(&mut self, end_ms_max: i64) -> Option<(u32, Counts)> {
-        let end = end_ms_max.div_euclid(MINUTE_MS).clamp(0, MINUTES_END.into()) as u32;
+        let end = minute_of(end_ms_max);
         let first = self.by_minute.first_key_value().map(|(&minute, _)| minute);
         let next = match (self.next, first) {
             (None, _) => self.begin()?,

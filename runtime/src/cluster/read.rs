@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::connection::{Connection, Failure, Tries};
 use super::fetch::{Fetch, Place, records};
 use crate::retry::backoff;
-use crate::{Bounds, Module, Output, StateLost};
+use crate::{Bounds, Module, Output, StateLost, memory_bytes};
 
 /// Size limit of a response at first. What the SPU gives at once is in memory here, twice at most.
 const RESPONSE_BYTES: u32 = 4 << 20;
@@ -194,12 +194,14 @@ impl Reader {
                     base_offset: batch.base_offset.cast_unsigned(),
                     last_offset: batch.get_last_offset().cast_unsigned(),
                     values: values.collect(),
+                    memory_bytes: None,
                 },
                 outputs,
             );
         }
         // Its header speaks of the lines that went in, its records are the frames that came out.
         for record in batch.memory_records().map_err(|error| stalled(error.into()))? {
+            let memory_bytes = memory_bytes(&record);
             let value = record.into_value().into_vec();
             let (base_offset, last_offset) = domain::wire::span(&value).map_err(|error| {
                 Reopen::Failed(Failure::Fatal(anyhow!(
@@ -208,7 +210,7 @@ impl Reader {
                     self.chain.iter().map(|module| module.name.as_str()).collect::<Vec<_>>().join(", ")
                 )))
             })?;
-            self.admit(Output { base_offset, last_offset, values: vec![value] }, outputs)?;
+            self.admit(Output { base_offset, last_offset, values: vec![value], memory_bytes }, outputs)?;
         }
         Ok(())
     }
@@ -267,7 +269,12 @@ mod tests {
 
     #[test]
     fn only_what_comes_next_is_handed_over() {
-        let output = |base_offset, last_offset| Output { base_offset, last_offset, values: Vec::new() };
+        let output = |base_offset, last_offset| Output {
+            base_offset,
+            last_offset,
+            values: Vec::new(),
+            memory_bytes: None,
+        };
         let (mut reader, mut outputs) = (reader(5), Vec::new());
         let mut admit = |base, last| reader.admit(output(base, last), &mut outputs).is_ok();
         assert!(admit(0, 4), "what was read before is left out");

@@ -7,9 +7,9 @@ use fluvio_smartengine::{
 };
 use fluvio_smartmodule::dataplane::smartmodule::SmartModuleInput;
 
-use crate::{Module, Output};
+use crate::{Module, Output, memory_bytes};
 
-/// Most memory of a chain's modules together, in bytes; far above what a batch needs.
+/// Most memory of each module of a chain, in bytes; far above what a batch needs.
 pub const MODULE_MEMORY_BYTES_MAX: usize = 512 << 20;
 
 /// The modules of one stream; without any, records pass as they are.
@@ -54,6 +54,7 @@ impl Chain {
     pub fn run(&mut self, batch: Batch<RawRecords>) -> Result<Output> {
         let (base_offset, last_offset) =
             (batch.base_offset.cast_unsigned(), batch.get_last_offset().cast_unsigned());
+        let has_modules = self.instance.is_some();
         let records = match &mut self.instance {
             None => batch.memory_records()?,
             Some(instance) => {
@@ -68,7 +69,8 @@ impl Chain {
                 }
             }
         };
+        let memory_bytes = records.last().filter(|_| has_modules).and_then(memory_bytes);
         let values = records.into_iter().map(|record| record.into_value().into_vec()).collect();
-        Ok(Output { base_offset, last_offset, values })
+        Ok(Output { base_offset, last_offset, values, memory_bytes })
     }
 }

@@ -164,6 +164,13 @@ impl Families {
             ["name", "partition"],
             chains.map(|(key, time)| (labels(key), time.as_secs_f64())),
         );
+        let memories = progress.memories().into_iter();
+        let help = "Memory of the SmartModules of the job together, wherever they run, as they tell it.";
+        self.gauges(
+            ("streampulse_job_smartmodule_memory_bytes", help),
+            ["name", "partition"],
+            memories.map(|(key, bytes)| (labels(key), bytes as f64)),
+        );
         if jobs.iter().any(|job| job.name == events::JOB) {
             self.lines(progress);
         }

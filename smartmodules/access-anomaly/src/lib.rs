@@ -26,7 +26,7 @@ impl BatchModule for AccessAnomaly {
             None => self.detector.insert(Detector::new(self.settings.clone(), accumulator)?),
         };
         let frames = batch.records().map(|record| record.value);
-        output.push_batch(detector.run(batch.base_offset.cast_unsigned(), frames));
+        output.push_batch(None, detector.run(batch.base_offset.cast_unsigned(), frames));
         Ok(())
     }
 }

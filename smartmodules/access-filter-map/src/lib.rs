@@ -39,7 +39,7 @@ impl BatchModule for AccessFilterMap {
                 let stored = filter_map::Batch { base_offset, stored_at_ms: batch.base_timestamp };
                 self.frame.clear();
                 filter_map::write_frame(&self.settings, stored, lines, &mut self.writer, &mut self.frame);
-                output.push_batch(&self.frame);
+                output.push_batch(None, &self.frame);
             }
         }
         Ok(())

@@ -27,7 +27,7 @@ impl BatchModule for AccessWindowAggregate {
             self.frame.clear();
             wire::append_delta(record.value, &self.delta, &mut self.frame)
                 .map_err(|error| error.to_string())?;
-            output.push_batch(&self.frame);
+            output.push_batch(record.key, &self.frame);
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use fluvio_smartmodule::dataplane::core::{Decoder, DecoderVarInt, Encoder, EncoderVarInt};
 use fluvio_smartmodule::dataplane::smartmodule::SmartModuleExtraParams;
 
+use crate::memory::memory_bytes;
+
 /// One stored batch, as Fluvio hands it to a SmartModule.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -107,9 +109,14 @@ impl Output {
         self.count = 0;
     }
 
-    /// Adds a record that stands for the whole batch: it has the first record's place and no key.
-    pub fn push_batch(&mut self, value: &[u8]) {
-        self.push(&Record { offset: 0, offset_delta: 0, timestamp_delta: 0, key: None, value });
+    /// Adds a record that stands for the whole batch: it has the first record's place. Its key tells in
+    /// decimal digits how many bytes of memory the chain has: this module, and those before it, as the key of
+    /// their record tells.
+    pub fn push_batch(&mut self, before: Option<&[u8]>, value: &[u8]) {
+        let before = before.and_then(|key| str::from_utf8(key).ok()?.parse().ok()).unwrap_or(0);
+        let key = memory_bytes().saturating_add(before).to_string();
+        let key = Some(key.as_bytes());
+        self.push(&Record { offset: 0, offset_delta: 0, timestamp_delta: 0, key, value });
     }
 
     /// Adds a record in the place of `record`, with its key and its value.
@@ -201,12 +208,28 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_tells_the_memory_of_the_chain() {
+        let mut output = Output::default();
+        output.start();
+        output.push_batch(None, b"a");
+        output.push_batch(Some(b"65536"), b"b");
+        output.push_batch(Some(b"no number"), b"c");
+        output.push_batch(Some(b"18446744073709551615"), b"d");
+        output.finish();
+        let mut decoded = SmartModuleOutput::default();
+        decoded.decode(&mut output.bytes(), VERSION).expect("valid");
+        let keys = decoded.successes.iter().map(|record| record.key().map(|key| key.to_vec()));
+        let expected = ["0", "65536", "0", "18446744073709551615"];
+        assert!(keys.eq(expected.map(|key| Some(key.as_bytes().to_vec()))));
+    }
+
+    #[test]
     fn fluvio_decodes_what_goes_out() {
         let value = vec![7; 300];
         let mut output = Output::default();
         for _ in 0..2 {
             output.start();
-            output.push_batch(b"one");
+            output.push(&Record { offset: 0, offset_delta: 0, timestamp_delta: 0, key: None, value: b"one" });
             output.push(&Record {
                 offset: 41,
                 offset_delta: 1,

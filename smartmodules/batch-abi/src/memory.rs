@@ -35,6 +35,16 @@ extern "C" fn alloc(len: usize) -> *mut u8 {
     })
 }
 
+/// Size of this module's memory in bytes, which never shrinks; zero where it is not WASM.
+pub(crate) fn memory_bytes() -> u64 {
+    #[cfg(target_arch = "wasm32")]
+    const PAGE_BYTES: u64 = 65_536;
+    #[cfg(target_arch = "wasm32")]
+    return core::arch::wasm32::memory_size(0) as u64 * PAGE_BYTES;
+    #[cfg(not(target_arch = "wasm32"))]
+    0
+}
+
 /// Body of `init`. Zero when the parameters are right, else a status, with the reason handed to the host.
 pub fn call_init<M: BatchModule>(module: &mut Option<M>, ptr: *mut u8, len: usize, version: i32) -> i32 {
     let version = wire_version(version);
