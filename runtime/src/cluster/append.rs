@@ -306,6 +306,11 @@ impl Appender {
             code @ (ErrorCode::MessageTooLarge
             | ErrorCode::CompressionError
             | ErrorCode::PermissionDenied) => Err(Doubt::NotStored(Failure::of(code, &what))),
+            // What Fluvio says of it (`Partition is short-circuited`) tells nobody what to do.
+            ErrorCode::PartitionShortCircuited => Err(Doubt::InDoubt(anyhow!(
+                "{what}, as it does all after one that could not be written: make room on its SPU's disk, and start \
+                 the SPU again"
+            ))),
             code => Err(Doubt::InDoubt(anyhow!("{what}: {code}"))),
         }
     }
