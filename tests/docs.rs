@@ -14,7 +14,7 @@ use streampulse::config::Config;
 
 const MONGODB: &str = include_str!("../docs/mongodb.md");
 const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 9] = [
     ("README.md", include_str!("../README.md")),
     ("docs/OPERATIONS.md", OPERATIONS),
     ("docs/alerts.md", include_str!("../docs/alerts.md")),
@@ -22,6 +22,7 @@ const PAGES: [(&str, &str); 8] = [
     ("docs/grafana.md", include_str!("../docs/grafana.md")),
     ("docs/fluvio.md", include_str!("../docs/fluvio.md")),
     ("docs/mongodb.md", MONGODB),
+    ("docs/RELEASE.md", include_str!("../docs/RELEASE.md")),
     ("docs/SECURITY.md", include_str!("../docs/SECURITY.md")),
 ];
 const XTASK: &str = include_str!("../xtask/src/main.rs");
