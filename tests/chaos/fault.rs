@@ -11,7 +11,7 @@ use super::cluster::SERVERS;
 use super::pipeline::Pipeline;
 use super::proxy::Mode;
 use super::replica_set::{NODES, ReplicaSet};
-use crate::processes::signal;
+use crate::processes::{kill, signal};
 
 /// How long a fault lasts, in milliseconds.
 const HOLD_MS: std::ops::Range<u64> = 200..6_000;
@@ -190,7 +190,6 @@ impl Fault {
                 }
             }
             Self::Starve(process) => {
-                let _hogs: Vec<Hog> = (0..HOGS).map(|_| Hog::start()).collect();
                 tokio::time::sleep_until(until.into()).await;
                 // Only a new process has its old priority again.
                 pipeline.kill(*process);
@@ -223,10 +222,13 @@ impl Blow {
         for fault in &self.faults {
             fault.begin(pipeline, set).await;
         }
+        let starve = self.faults.iter().any(|fault| matches!(fault, Fault::Starve(_)));
+        let hogs: Vec<Hog> = (0..if starve { HOGS } else { 0 }).map(|_| Hog::start()).collect();
         let until = Instant::now() + self.hold;
         for fault in &self.faults {
             fault.go_on(until, pipeline).await;
         }
+        drop(hogs);
         pipeline.heal();
         set.heal();
         pipeline.ensure_running();
@@ -245,17 +247,16 @@ struct Hog(Child);
 
 impl Hog {
     fn start() -> Self {
-        let mut hog = Command::new("timeout");
-        hog.args(["60", "sh", "-c", "while :; do :; done"]).stdin(Stdio::null());
-        Self(hog.spawn().expect("a shell"))
+        let mut hog = Command::new("sh");
+        // It ends with us too, and holds no pipe that somebody reads to its end.
+        hog.args(["-c", "while [ -d /proc/$PPID ]; do :; done"]).stdin(Stdio::null()).stdout(Stdio::null());
+        Self(hog.stderr(Stdio::null()).spawn().expect("a shell"))
     }
 }
 
 impl Drop for Hog {
     fn drop(&mut self) {
-        // What `timeout` gets it passes on.
-        signal(self.0.id(), "TERM");
-        self.0.wait().expect("it ends");
+        kill(&mut self.0);
     }
 }
 
